@@ -1,0 +1,127 @@
+# Everything is one of these words. `make run` and `make test` do their own set-up; a second run does it in no
+# time, because the stamps in the virtual environment are as old as the lock files they were made from.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+# The interpreter's version is part of a stamp's name: a newer python3 makes a new environment.
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+RUNTIME := $(VENV)/.runtime-$(VERSION)
+TESTING := $(VENV)/.testing-$(VERSION)
+NODE := tests/sdk/node_modules/.installed
+
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input install
+UV := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-annotate --no-header
+
+# Debian's packages for what pip has not: command, colon, package.
+DEBIAN := curl:curl nginx:nginx-light node:nodejs npm:npm
+export PATH := $(PATH):/usr/sbin
+
+# Installs packages if we may; otherwise says what to type and goes on.
+define apt_install
+may=; if [ "$$(id -u)" = 0 ]; then may=env; elif sudo -n true 2>/dev/null; then may="sudo -n env"; fi; \
+if [ -n "$$may" ] && command -v apt-get >/dev/null; then \
+	$$may apt-get -qq update >&2 || true; \
+	$$may DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $$packages >&2 || true; \
+fi
+endef
+
+.PHONY: help
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+.PHONY: run
+run: $(RUNTIME) ## install what is locked, then start the gateway with ./config.toml
+	@exec $(BIN)/weir run --config config.toml $(ARGS)
+
+.PHONY: test
+test: $(TESTING) debian node ## lint, types and tests, in minutes
+	@$(MAKE) --no-print-directory lint
+	@$(BIN)/pytest $(ARGS)
+
+.PHONY: battery
+battery: $(TESTING) debian node ## the tests at their full sizes
+	@$(BIN)/pytest --battery $(ARGS)
+
+.PHONY: bench
+bench: $(TESTING) debian ## measure the overhead beside nginx and print a table
+	@$(BIN)/python -m bench compare $(ARGS)
+
+.PHONY: bench-check
+bench-check: $(TESTING) debian ## the same, and fail past the bar
+	@$(BIN)/python -m bench compare --check $(ARGS)
+
+.PHONY: lint
+lint: $(TESTING) ## ruff and mypy
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy --no-error-summary
+
+.PHONY: fmt
+fmt: $(TESTING) ## format, and repair what ruff can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: lock
+lock: ## renew the lock files (needs uv and npm)
+	@command -v uv >/dev/null || { echo "make lock needs uv: pipx install uv" >&2; exit 1; }
+	printf 'setuptools>=70.1\n' | $(UV) $(ARGS) pyproject.toml - -o requirements.lock
+	$(UV) $(ARGS) tests/requirements.in -o tests/requirements.lock
+	cd tests/sdk && npm install --package-lock-only
+
+.PHONY: clean
+clean: ## remove what these commands made
+	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+		tests/sdk/node_modules bench/results bench/.cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(RUNTIME): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "Weir needs Python 3.11 or newer; name one: make run PYTHON=python3.12" >&2; exit 1; }
+	@if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+		packages="python$(VERSION)-venv"; $(apt_install); \
+		$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+			echo "Python cannot make a virtual environment: apt install $$packages" >&2; exit 1; }; \
+	fi
+	@if [ "$$($(BIN)/python -c 'import sys, pip; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" \
+			!= "$(VERSION)" ]; then \
+		$(PYTHON) -m venv --clear $(VENV) >&2; \
+	fi
+	@echo "Installing requirements.lock into $(VENV)" >&2
+	@$(PIP) --require-hashes -r requirements.lock >&2
+	@$(PIP) --no-build-isolation --no-deps -e . >&2
+	@touch $@
+
+$(TESTING): $(RUNTIME) tests/requirements.lock
+	@echo "Installing tests/requirements.lock into $(VENV)" >&2
+	@$(PIP) --require-hashes -r tests/requirements.lock >&2
+	@touch $@
+
+.PHONY: debian
+debian:
+	@packages=; for pair in $(DEBIAN); do \
+		command -v "$${pair%%:*}" >/dev/null || packages="$$packages $${pair##*:}"; \
+	done; \
+	if [ -n "$$packages" ]; then $(apt_install); fi; \
+	packages=; for pair in $(DEBIAN); do \
+		command -v "$${pair%%:*}" >/dev/null || packages="$$packages $${pair##*:}"; \
+	done; \
+	if [ -n "$$packages" ]; then echo "Missing for some tests: apt install$$packages" >&2; fi
+
+.PHONY: node
+node:
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(NODE); fi
+
+$(NODE): tests/sdk/package.json tests/sdk/package-lock.json tests/sdk/.npmrc
+	@cd tests/sdk && npm ci --silent --ignore-scripts >&2
+	@touch $@

@@ -1,0 +1,73 @@
+"""Weir: an AI gateway. This is its public door: what plugins import, and all that they import.
+
+    from gateway import Exchange, Reply, hookimpl
+"""
+
+from gateway.errors import CallerFault, GatewayError, OwnFault, StartError, UpstreamFault
+from gateway.exchange import (
+    CACHED,
+    CLIENT_ABORT,
+    COMPLETE,
+    FAILED,
+    KEEP,
+    PROVIDER_ERROR,
+    REFUSED,
+    SKIP,
+    STOPPED,
+    TRUNCATED,
+    Again,
+    Attempt,
+    Exchange,
+    Identity,
+    Target,
+    Usage,
+)
+from gateway.gateway import Answered, Endpoint, Gateway, Request, Route
+from gateway.headers import Headers
+from gateway.hooks import hookimpl
+from gateway.lines import LineWriter
+from gateway.log import get as get_logger
+from gateway.reply import Head, Reply
+from gateway.secret import Secret
+from gateway.sse import Event, Splitter
+from gateway.units import Duration, Size
+
+__all__ = [
+    "CACHED",
+    "CLIENT_ABORT",
+    "COMPLETE",
+    "FAILED",
+    "KEEP",
+    "PROVIDER_ERROR",
+    "REFUSED",
+    "SKIP",
+    "STOPPED",
+    "TRUNCATED",
+    "Again",
+    "Answered",
+    "Attempt",
+    "CallerFault",
+    "Duration",
+    "Endpoint",
+    "Event",
+    "Exchange",
+    "Gateway",
+    "GatewayError",
+    "Head",
+    "Headers",
+    "Identity",
+    "LineWriter",
+    "OwnFault",
+    "Reply",
+    "Request",
+    "Route",
+    "Secret",
+    "Size",
+    "Splitter",
+    "StartError",
+    "Target",
+    "UpstreamFault",
+    "Usage",
+    "get_logger",
+    "hookimpl",
+]

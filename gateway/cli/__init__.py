@@ -1,0 +1,69 @@
+"""The command line: `weir run | check | plugins | hooks | config | version`.
+
+Each command is a module of its own that is imported when it is asked for, so that `weir --help`
+answers at once and loads neither aiohttp nor uvloop. Every command prints plain text; what fits a
+script has `--json`. Exit codes: 0, 2 for a usage error, 78 for a configuration that cannot work
+(sysexits.h, EX_CONFIG).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Final
+
+import click
+
+from gateway.cli.text import say
+from gateway.convert import nearest
+from gateway.errors import StartError
+
+CONFIG_ERROR: Final = 78
+
+# Name and what --help says, in the order of a first day.
+COMMANDS: Final = {
+    "run": "Start the gateway.",
+    "check": "Check configuration, plugins, keys and file permissions.",
+    "config": "Show the configuration in force, or its JSON Schema.",
+    "plugins": "List the plugins: where from, hooks, what they read, config keys.",
+    "hooks": "List the hooks that a plugin may implement.",
+    "version": "Print the version.",
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"gateway.cli.{cmd_name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and (near := nearest(args[0], COMMANDS)):
+            ctx.fail(f"No such command '{args[0]}'. Did you mean '{near}'?")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except StartError as error:
+            say(str(error), err=True)
+            ctx.exit(CONFIG_ERROR)
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Commands take --config FILE; without it $WEIR_CONFIG, then ./config.toml, "
+    "then the built-in defaults. Every key can be set by a variable: WEIR_SERVER__PORT=9000.",
+)
+def main() -> None:
+    """Weir: an AI gateway that streams providers' answers byte for byte, with plugins."""

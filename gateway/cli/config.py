@@ -1,0 +1,107 @@
+"""`weir config show` and `weir config schema`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import orjson
+
+from gateway import settings
+from gateway.cli.registry import bundled, table_types
+from gateway.cli.text import aligned, config_option, json_option, say, say_json
+from gateway.config import Config
+from gateway.convert import convert_table
+from gateway.places import KeyPath
+from gateway.providers import build
+from gateway.schema import schema, written
+from gateway.secret import MASK, Secret
+from gateway.units import Duration, Size
+
+
+@click.group("config")
+def command() -> None:
+    """Show the configuration in force, or its JSON Schema."""
+
+
+@command.command("schema")
+def show_schema() -> None:
+    """Print the JSON Schema of config.toml, bundled plugins and providers included."""
+    types = {plugin.name: plugin.config_type for plugin in bundled()}
+    say_json(schema(types, build(Config(), Path())))
+
+
+@command.command("show")
+@config_option
+@json_option
+def show(path: str | None, as_json: bool) -> None:
+    """Print every value in force and where it comes from. Secrets are masked."""
+    loaded = settings.load(path, os.environ)
+    rows = list(effective(loaded))
+    if as_json:
+        say_json({key: {"value": _plain(value), "from": source} for key, value, source in rows})
+        return
+    texts = ((key, written(value), source) for key, value, source in rows)
+    for line in aligned((f"{key} = {text}", f"# {source}") for key, text, source in texts if text):
+        say(line)
+
+
+def effective(loaded: settings.Loaded) -> Iterator[tuple[str, Any, str]]:
+    """Each key, its value and its source, with the defaults of the plugins' tables."""
+    provenance = loaded.provenance
+    for path, value in _values(_with_tables(loaded)):
+        key = ".".join(str(part) for part in path)
+        yield key, value, provenance.get(key, "default")
+
+
+def _with_tables(loaded: settings.Loaded) -> dict[str, Any]:
+    config = loaded.config
+    document = {field: getattr(config, field) for field in config.__struct_fields__}
+    types = table_types(loaded)
+    names = dict.fromkeys([*types, *config.plugins])
+    document["plugins"] = {name: _table(types, name, config.table(name)) for name in names}
+    gateways = document["gateways"] = {}
+    for name, gateway in config.gateways.items():
+        own = {field: getattr(gateway, field) for field in gateway.__struct_fields__}
+        own["plugins"] = {
+            plugin: _given(_table(types, plugin, config.table(plugin, name)), raw)
+            for plugin, raw in gateway.plugins.items()
+        }
+        gateways[name] = own
+    return document
+
+
+def _table(types: Mapping[str, type[msgspec.Struct]], name: str, raw: Mapping[str, Any]) -> Any:
+    """A plugin's table as its struct. Without one, nobody knows which of its keys are secret."""
+    value = None
+    if name in types:
+        value, _ = convert_table(types[name], raw, where=("plugins", name))
+    return _given(None, raw) if value is None else value
+
+
+def _given(table: Any, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a named gateway's table, the keys that it sets itself."""
+    return {key: getattr(table, key, Secret(None)) for key in raw}
+
+
+def _values(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+    if isinstance(value, msgspec.Struct):
+        for field in msgspec.structs.fields(value):
+            yield from _values(getattr(value, field.name), (*path, field.encode_name))
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _values(inner, (*path, key))
+    else:
+        yield path, value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Duration | Size):
+        return str(value)
+    if isinstance(value, Secret):
+        return value.reference or MASK
+    return orjson.loads(orjson.dumps(value, default=str))

@@ -1,0 +1,50 @@
+"""Plain text for terminals and scripts: aligned columns, a little colour where somebody looks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+import click
+import orjson
+
+GAP: Final = "  "
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print a line, without colour where nobody looks or NO_COLOR is set (no-color.org)."""
+    click.echo(text, err=err, color=False if os.environ.get("NO_COLOR") else None)
+
+
+def say_json(value: Any) -> None:
+    """Print a document, indented, with a last line break."""
+    say(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
+    """Rows as lines whose columns stand under each other; the last column is not padded."""
+    table = [list(row) for row in rows]
+    columns = max((len(row) for row in table), default=0)
+    widths = [max(len(row[at]) for row in table if len(row) > at) for at in range(columns)]
+    return [
+        GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
+        for row in table
+    ]
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table for README."""
+    body = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *body])
+
+
+config_option: Callable[[Any], Any] = click.option(
+    "--config",
+    "path",
+    metavar="FILE",
+    help="Configuration file. Default: $WEIR_CONFIG, then ./config.toml, then the defaults.",
+)
+json_option: Callable[[Any], Any] = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON instead of text."
+)

@@ -1,0 +1,227 @@
+"""The configuration: every key, its default and its meaning, as frozen structs.
+
+Values arrive from `gateway.settings`; this file only says what there is. The line after a key's
+name in a docstring is the meaning that `weir config schema` and config.toml show, and a test
+holds config.toml against it. A plugin's own table stays raw here, because no plugin is imported
+before the plan is built; `gateway.convert` turns it into the plugin's `Config` with the same
+care.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from gateway.secret import Secret
+from gateway.units import Duration, Size, parse_duration, parse_size
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
+CountOrNone = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
+Table = Mapping[str, Any]
+
+
+class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The callers' listener.
+
+    host: Address to listen on.
+    port: Port to listen on; 0 takes any free one, printed at start.
+    header_prefixes: Our own request fields are read with any of these; answers use the
+        request's, else the first.
+    allowed_hosts: Names a request's Host may carry beside loopback names and the bound host;
+        "*" lets any in.
+    allowed_origins: Browser origins let in, such as "https://app.example.com"; "*" lets any in.
+    drain_timeout: How long running exchanges may go on after SIGTERM.
+    """
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    header_prefixes: tuple[str, ...] = ("weir-", "cf-aig-")
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    drain_timeout: Duration = parse_duration("30s")
+
+
+class Admin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The operator's listener: health, admin API, what plugins serve there.
+
+    host: Address to listen on.
+    port: Port to listen on; 0 takes any free one, printed at start.
+    allowed_hosts: Names a request's Host may carry beside loopback names and the bound host;
+        "*" lets any in.
+    """
+
+    host: str = "127.0.0.1"
+    port: Port = 8081
+    allowed_hosts: tuple[str, ...] = ()
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Every bound of the core, in one place.
+
+    header_timeout: For a request's head to come in; a slow sender of headers is cut after it.
+    header_count_max: Fields in a request's head.
+    header_bytes_max: Bytes of a request's head.
+    body_bytes_max: Bytes of a request's body; beyond it a 413.
+    read_bytes_max: Bytes of a request's body that a plugin may have read whole.
+    body_rate_min: Bytes a second that a request's body must bring on average.
+    body_rate_grace: How long a request's body may be slower than that.
+    connections_max: Callers' connections open at once.
+    origin_connections_max: Connections open at once to one upstream origin.
+    pipeline_bytes_max: Bytes that a caller may send ahead of its answer.
+    keepalive_timeout: How long a caller's idle connection is kept.
+    stall_timeout: How long a caller may leave its answer unread.
+    linger_timeout: How long the rest of a refused body is read away, so that the answer arrives.
+    preview_bytes_max: Bytes of an answer held back while its first event is judged.
+    attempts_max: Attempts at upstreams for one exchange.
+    call_depth_max: How deep calls made by plugins may nest.
+    call_count_max: Calls that plugins may make for one exchange.
+    buffer_bytes_max: Bytes waiting in one direction before the sender is paused.
+    upstream_header_bytes_max: Bytes of an answer's head.
+    dns_cache_max: Host names whose addresses are remembered.
+    dns_cache_ttl: How long they are remembered.
+    idle_upstream_max: Idle connections kept to one upstream origin.
+    upstream_keepalive_timeout: How long an idle upstream connection is kept.
+    replay_bytes_max: Bytes of a request kept for going again on a fresh connection.
+    """
+
+    header_timeout: Duration = parse_duration("10s")
+    header_count_max: Count = 128
+    header_bytes_max: Size = parse_size("64KiB")
+    body_bytes_max: Size = parse_size("1GiB")
+    read_bytes_max: Size = parse_size("32MiB")
+    body_rate_min: Size = parse_size("500B")
+    body_rate_grace: Duration = parse_duration("10s")
+    connections_max: Count = 10_000
+    origin_connections_max: Count = 1_000
+    pipeline_bytes_max: Size = parse_size("64KiB")
+    keepalive_timeout: Duration = parse_duration("75s")
+    stall_timeout: Duration = parse_duration("60s")
+    linger_timeout: Duration = parse_duration("2s")
+    preview_bytes_max: Size = parse_size("64KiB")
+    attempts_max: Count = 10
+    call_depth_max: CountOrNone = 3
+    call_count_max: CountOrNone = 16
+    buffer_bytes_max: Size = parse_size("64KiB")
+    upstream_header_bytes_max: Size = parse_size("256KiB")
+    dns_cache_max: Count = 256
+    dns_cache_ttl: Duration = parse_duration("30s")
+    idle_upstream_max: CountOrNone = 64
+    upstream_keepalive_timeout: Duration = parse_duration("60s")
+    replay_bytes_max: Size = parse_size("256KiB")
+
+
+class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The gateway's own log on standard error.
+
+    level: The least severe level that is written.
+    format: "json", "console", or "auto": console where standard error is a terminal.
+    """
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "console", "auto"] = "auto"
+
+
+class ProviderConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One provider: changes to a built-in one, or a new one. What is left out keeps the built-in
+    row's value.
+
+    base_url: Where its API lives; the path after the provider's name is appended.
+    dialect: Its wire format: a built-in family, or "module:name".
+    api_key: The key sent where the caller brought none: "env:NAME" or "file:/path".
+    credential: How the key is sent, such as "bearer" or a field's name.
+    strip_v1: Drop one leading "v1/" from the path when the base URL ends in it.
+    socket: A Unix socket to connect to instead of the URL's host.
+    connect_timeout: For a connection to be made, TLS included.
+    first_byte_timeout: From the request's end to the answer's first byte.
+    idle_timeout: Between two pieces of an answer, while nobody holds it up on our side.
+    connections_max: Connections open at once; 0 leaves it to limits.origin_connections_max.
+    ca_file: Certificates to trust instead of the system's.
+    """
+
+    base_url: str | None = None
+    dialect: str | None = None
+    api_key: Secret | None = None
+    credential: str | None = None
+    strip_v1: bool | None = None
+    socket: str | None = None
+    connect_timeout: Duration = parse_duration("5s")
+    first_byte_timeout: Duration = parse_duration("600s")
+    idle_timeout: Duration = parse_duration("120s")
+    connections_max: CountOrNone = 0
+    ca_file: str | None = None
+
+
+class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A named gateway: its own plan.
+
+    enabled: Its plugins; left out, the main list. The main list's authenticators and limits
+        stay unless open.
+    open: Drop the main list's authenticators and limits as well.
+    hosts: Host names that select this gateway.
+    plugins: Tables that merge over the main ones.
+    """
+
+    enabled: tuple[str, ...] | None = None
+    open: bool = False
+    hosts: tuple[str, ...] = ()
+    plugins: Mapping[str, Table] = {}
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole configuration.
+
+    state_dir: Where keys, the admin token and other lasting files live.
+    enabled: The plugins, in the order of their hooks: modules of plugins/, entry points, or
+        paths of .py files.
+    server: The callers' listener.
+    admin: The operator's listener.
+    limits: Every bound of the core, in one place.
+    log: The gateway's own log on standard error.
+    providers: Changes to the built-in providers, and new ones, by name.
+    plugins: Each plugin's own table, by the plugin's name.
+    gateways: Named gateways.
+    """
+
+    state_dir: str = "~/.local/state/weir"
+    enabled: tuple[str, ...] = (
+        "request_id",
+        "metadata",
+        "credentials",
+        "mock",
+        "timing",
+        "access_log",
+    )
+    server: Server = Server()
+    admin: Admin = Admin()
+    limits: Limits = Limits()
+    log: Log = Log()
+    providers: Mapping[str, ProviderConfig] = {}
+    plugins: Mapping[str, Table] = {}
+    gateways: Mapping[str, GatewayConfig] = {}
+
+    @property
+    def state_path(self) -> Path:
+        return Path(self.state_dir).expanduser()
+
+    def table(self, plugin: str, gateway: str | None = None) -> dict[str, Any]:
+        """A plugin's raw table, a named gateway's merged over the main one."""
+        main = merged({}, self.plugins.get(plugin, {}))
+        if gateway is None:
+            return main
+        return merged(main, self.gateways[gateway].plugins.get(plugin, {}))
+
+
+def merged(below: Table, above: Table) -> dict[str, Any]:
+    """Both tables as one: tables merge in depth, any other value replaces the one below."""
+    result = dict(below)
+    for key, value in above.items():
+        under = result.get(key)
+        if isinstance(value, Mapping):
+            result[key] = merged(under if isinstance(under, Mapping) else {}, value)
+        else:
+            result[key] = value
+    return result

@@ -1,0 +1,106 @@
+"""HTTP fields as they stood on the wire, and the rules for passing them on.
+
+A field list keeps order, case and duplicates, because a proxy that reorders or folds fields changes what its
+neighbours see. Names are compared as lower-case bytes. What a hop must not pass on is decided here for both
+directions (RFC 9110 section 7.6.1); who calls it, and when, is the business of the line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+# Fields that speak about one connection only (RFC 9110 section 7.6.1; proxy-connection is an old client habit).
+# Expect is ours to answer: a 100 goes out only after `authenticate`. Content-Length and Transfer-Encoding are
+# framing and set by whoever writes the message.
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+
+
+class Headers:
+    """An ordered list of (name, value) pairs, names in the case they came in.
+
+    Look-ups take the name in lower case: `headers.get(b"content-type")`.
+    """
+
+    __slots__ = ("items",)
+
+    def __init__(self, items: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        self.items: list[tuple[bytes, bytes]] = list(items)
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __contains__(self, name: bytes) -> bool:
+        return self.get(name) is not None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Headers) and self.items == other.items
+
+    def __repr__(self) -> str:
+        # Values may be credentials, so only the names show.
+        return f"Headers({[name.decode('latin-1') for name, _ in self.items]})"
+
+    def get(self, name: bytes) -> bytes | None:
+        """The first value of that name, or None."""
+        for have, value in self.items:
+            if have.lower() == name:
+                return value
+        return None
+
+    def all(self, name: bytes) -> list[bytes]:
+        """Every value of that name, in order."""
+        return [value for have, value in self.items if have.lower() == name]
+
+    def add(self, name: bytes, value: bytes) -> None:
+        """Append a field, whatever is there already."""
+        self.items.append((name, value))
+
+    def set(self, name: bytes, value: bytes) -> None:
+        """Replace the first field of that name in its place and drop the others, or append one."""
+        lower = name.lower()
+        kept: list[tuple[bytes, bytes]] = []
+        done = False
+        for pair in self.items:
+            if pair[0].lower() != lower:
+                kept.append(pair)
+            elif not done:
+                kept.append((name, value))
+                done = True
+        if not done:
+            kept.append((name, value))
+        self.items = kept
+
+    def drop(self, name: bytes) -> None:
+        """Remove every field of that name (lower case)."""
+        self.items = [pair for pair in self.items if pair[0].lower() != name]
+
+    def copy(self) -> Headers:
+        return Headers(self.items)
+
+
+def named_by_connection(values: Iterable[bytes]) -> frozenset[bytes]:
+    """The field names that the values of Connection list, in lower case (`close` and `keep-alive` among them)."""
+    return frozenset(token.strip().lower() for value in values for token in value.split(b",")) - {b""}
+
+
+def is_field_safe(name: bytes, value: bytes) -> bool:
+    """Whether a field that a plugin made may go on the wire: no line can be smuggled in it."""
+    return bool(name) and not _forbidden(name, b"\r\n\x00: \t") and not _forbidden(value, b"\r\n\x00")
+
+
+def _forbidden(text: bytes, bad: bytes) -> bool:
+    return any(byte in bad for byte in text)

@@ -1,0 +1,578 @@
+"""The line: one request, one way, read top to bottom.
+
+    accept -> route -> authenticate -> read -> prepare -> lookup -> limit
+           -> [ pick -> send -> judge ]*            (attempts, only until the first byte goes to the caller)
+           -> answer -> relay (rewrite, tap) -> settle -> account
+
+A `Reply` of a hook and an error join the line at `answer`; nothing else jumps. The caller's leaving aborts the upstream
+at once and cancels this task wherever it waits; `settle` and `account` run all the same, once each. What the caller
+has seen decides what may still be said: before the head anything, after it only the upstream's own bytes, or a cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway import message
+from gateway.dialects import shape_error
+from gateway.errors import CallerFault, GatewayError, OwnFault, UpstreamFault
+from gateway.exchange import (
+    CLIENT_ABORT,
+    FAILED,
+    PROVIDER_ERROR,
+    REFUSED,
+    SKIP,
+    STOPPED,
+    Again,
+    Attempt,
+    Exchange,
+    Target,
+)
+from gateway.headers import Headers
+from gateway.log import get
+from gateway.opening import opened
+from gateway.outlet import Null
+from gateway.reply import Head, Reply
+from gateway.upload import Upload
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from gateway.caller import RequestBody
+    from gateway.gateway import Gateway
+    from gateway.outlet import CallerOutlet
+    from gateway.refusal import Screened
+    from gateway.relay import Relay
+    from gateway.upstream import Answer
+
+log = get("line")
+
+FAULT: Final = "The gateway failed to handle this request."
+NO_TARGET: Final = "There is no upstream left to try."
+
+
+class Line:
+    """One exchange on its way. Owned by the connection that it serves (or by the parent of a child call)."""
+
+    __slots__ = (
+        "_answer",
+        "_detach",
+        "_gates",
+        "_stopped",
+        "_task",
+        "_timer",
+        "_upload",
+        "body",
+        "exchange",
+        "gateway",
+        "is_child",
+        "outlet",
+        "relay",
+        "screened",
+    )
+
+    def __init__(
+        self, gateway: Gateway, exchange: Exchange, outlet: CallerOutlet, body: RequestBody, screened: Screened
+    ) -> None:
+        self.gateway = gateway
+        self.exchange = exchange
+        self.outlet = outlet
+        self.body = body
+        self.screened = screened
+        self.is_child = False
+        self.relay: Relay | None = None
+        self._answer: Answer | None = None
+        self._upload: Upload | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._gates: list[Awaitable[Reply | None]] = []
+        self._detach: tuple[int, float] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopped: GatewayError | None = None
+        exchange.line = self
+
+    def start(self) -> asyncio.Task[None]:
+        """Run in a task of its own, which this line keeps."""
+        task = self._task = asyncio.get_running_loop().create_task(self.run())
+        return task
+
+    async def run(self) -> None:
+        """The whole line, with every ending."""
+        try:
+            try:
+                await self._serve()
+            except asyncio.CancelledError:
+                if self._stopped is None:
+                    raise  # the caller left: `leave` has settled, there is nobody to answer
+                await self._apologise(self._stopped)
+            except GatewayError as error:
+                await self._apologise(error)
+            except Exception as error:
+                log.error("line_failed", error=repr(error), exc_info=error)
+                await self._apologise(OwnFault(FAULT, detail=repr(error)))
+        except asyncio.CancelledError:
+            self.settle(CLIENT_ABORT)
+        finally:
+            self._close()
+
+    async def _serve(self) -> None:
+        exchange = self.exchange
+        # route
+        self._route()
+        plan = exchange.plan
+        # authenticate
+        reply = None
+        if plan.authenticate and not self.is_child:
+            reply = await self._ask(plan.authenticate)
+        # read
+        if reply is None:
+            if plan.reads is not None and not self.body.is_empty:
+                await self._read(plan.reads)
+            # prepare
+            if plan.prepare:
+                reply = await self._ask(plan.prepare)
+        # lookup
+        if reply is None and plan.lookup:
+            reply = await self._look_up()
+        # limit
+        if reply is None and plan.limit:
+            reply = await self._limit()
+        # attempts
+        answer = None
+        if reply is None:
+            exchange.ready_ns = time.monotonic_ns()
+            answer = await self._attempts()
+            if isinstance(answer, Reply):
+                reply, answer = answer, None
+        if self._gates:
+            reply = await self._wait_for_gates() or reply
+        # answer and relay
+        if reply is not None:
+            await self._give(reply, rewritten=True)
+        elif answer is not None:
+            await self._pass_on(answer)
+
+    # -- route, read -----------------------------------------------------------------------------------------------
+
+    def _route(self) -> None:
+        exchange, gateway = self.exchange, self.gateway
+        plans = gateway.plans
+        exchange.plan = plan = plans["default"]
+        if plan.measures:
+            exchange.spent = {}
+        found = gateway.table.find(exchange.target, exchange.control(b"gateway"), self.screened.host)
+        exchange.provider = found.provider
+        exchange.path = found.path
+        exchange.surface = found.surface
+        exchange.account_id = found.account
+        if found.gateway != "default":
+            exchange.gateway = found.gateway
+            exchange.plan = plan = plans[found.gateway]
+            if plan.measures and exchange.spent is None:
+                exchange.spent = {}
+
+    async def _read(self, reads: str) -> None:
+        """Read the body whole where a plugin asked for its kind and it is within the limit."""
+        exchange, limits = self.exchange, self.gateway.config.limits
+        if reads == "json" and b"json" not in (exchange.headers.get(b"content-type") or b"").lower():
+            return
+        exchange.body = body = await self.body.whole(limits.read_bytes_max)
+        if body is None:
+            if reads == "all":
+                raise CallerFault(
+                    "The request's body is too large to be read.", status=413, code="read_bytes", detail="read_bytes_max"
+                )
+            return
+        dialect = exchange.dialect
+        if dialect is not None and isinstance(exchange.document, dict):
+            exchange.model = dialect.model(exchange.document, exchange.path)
+            exchange.streaming = dialect.streams(exchange.document, exchange.path)
+
+    # -- asking plugins --------------------------------------------------------------------------------------------
+
+    async def _ask(self, hooks: tuple[Callable[..., Any], ...]) -> Reply | None:
+        for hook in hooks:
+            try:
+                reply = await hook(self.exchange)
+            except GatewayError:
+                raise
+            except Exception as error:
+                raise self.blame(hook, error) from error
+            if reply is not None:
+                return self._checked(hook, reply)
+        return None
+
+    async def _look_up(self) -> Reply | None:
+        for hook in self.exchange.plan.lookup:
+            try:
+                reply = await hook(self.exchange)
+            except Exception as error:  # a cache that fails is a miss
+                self._note(hook, "lookup", error)
+                continue
+            if reply is not None:
+                return self._checked(hook, reply)
+        return None
+
+    async def _limit(self) -> Reply | None:
+        plan = self.exchange.plan
+        for hook in plan.limit:
+            try:
+                reply = await hook(self.exchange)
+            except GatewayError:
+                raise
+            except Exception as error:
+                if plan.owner(hook) not in plan.fails_open:
+                    raise self.blame(hook, error) from error
+                self._note(hook, "limit", error)
+                continue
+            if reply is not None:
+                return self._checked(hook, reply)
+        return None
+
+    def _pick(self, skipped: bool) -> Target:
+        exchange = self.exchange
+        for hook in exchange.plan.pick:
+            try:
+                target = hook(exchange)
+            except GatewayError:
+                raise
+            except Exception as error:
+                raise self.blame(hook, error) from error
+            if target is not None:
+                return target  # type: ignore[no-any-return]  # checked by use: a Target or an AttributeError below
+        provider = exchange.provider
+        if provider is None or skipped:
+            raise OwnFault(NO_TARGET, status=503, code="no_target")
+        origin, path = provider.locate(exchange.path, exchange.account_id)
+        return Target(provider, origin, path)
+
+    async def _send(self, attempt: Attempt) -> Reply | bool:
+        """True to go on, False for the next target, or a Reply."""
+        for hook in self.exchange.plan.send:
+            try:
+                view = await hook(self.exchange, attempt)
+            except GatewayError:
+                raise
+            except Exception as error:
+                raise self.blame(hook, error) from error
+            if view is SKIP:
+                return False
+            if view is not None:
+                return self._checked(hook, view)
+        return True
+
+    def _judge(self, attempt: Attempt) -> Again | None:
+        """Every plugin hears of it; the first view counts."""
+        first = None
+        for hook in self.exchange.plan.judge:
+            try:
+                view = hook(self.exchange, attempt)
+            except GatewayError:
+                raise
+            except Exception as error:
+                raise self.blame(hook, error) from error
+            if first is None:
+                first = view
+        return first if isinstance(first, Again) else None
+
+    # -- attempts --------------------------------------------------------------------------------------------------
+
+    async def _attempts(self) -> Answer | Reply:
+        exchange, limits = self.exchange, self.gateway.config.limits
+        upload = self._upload = Upload(self.body, exchange, self.screened, limits)
+        skipped = False
+        for number in range(limits.attempts_max):
+            attempt = Attempt(number, self._pick(skipped), self._upward(), upload.first())
+            exchange.attempts.append(attempt)
+            if exchange.plan.send:
+                view = await self._send(attempt)
+                if isinstance(view, Reply):
+                    return view
+                if not view:
+                    skipped = True
+                    continue
+            fault = answer = None
+            try:
+                answer = self._answer = await self._go(attempt, upload)
+                attempt.status, attempt.response = answer.status, answer.headers
+                if attempt.hold_first_event:
+                    attempt.preview = await answer.preview(limits.preview_bytes_max)
+            except UpstreamFault as error:
+                attempt.failure = fault = error
+            again = self._judge(attempt) if exchange.plan.judge else None
+            if again is not None and upload.may_repeat and number + 1 < limits.attempts_max:
+                if answer is not None:
+                    answer.abort()
+                await asyncio.sleep(again.after_ns / 1e9)
+                continue
+            if fault is not None:
+                raise fault
+            if answer is not None:
+                return answer
+        raise OwnFault(NO_TARGET, status=503, code="no_target", detail=f"{limits.attempts_max} attempts")
+
+    async def _go(self, attempt: Attempt, upload: Upload) -> Answer:
+        """Send the request and wait for the head. A kept connection that had died goes unnoticed, once."""
+        exchange, pool = self.exchange, self.gateway.pool
+        target = attempt.target
+        head = message.request_head(exchange, attempt, upload.framing(attempt), edited=bool(exchange.plan.send))
+        connection = pool.idle(target.origin)
+        attempt.reused = connection is not None
+        while True:
+            if connection is None:
+                connection = await pool.connect(target.origin, attempt, target.provider.connections_max)
+                attempt.connected_ns = time.monotonic_ns()
+            connection.first_byte_timeout_ns = attempt.first_byte_timeout_ns
+            connection.idle_timeout_ns = attempt.idle_timeout_ns
+            attempt.sent_ns = time.monotonic_ns()
+            self._answer = answer = upload.begin(connection, head, attempt)
+            try:
+                await answer.head()
+            except UpstreamFault as fault:
+                if fault.reached or not attempt.reused or not upload.may_replay:
+                    raise
+                attempt.reused = False
+                connection = None
+                continue
+            attempt.first_byte_ns = answer.first_byte_ns
+            return answer
+
+    def _upward(self) -> Headers:
+        """The caller's fields that go up, as a list of its own for each attempt."""
+        exchange = self.exchange
+        headers = Headers(self.screened.upward)
+        if exchange.consumed:
+            headers.items = [pair for pair in headers.items if pair[0].lower() not in exchange.consumed]
+        if exchange.plan.rewrite or exchange.plan.tap:
+            headers.set(b"Accept-Encoding", b"identity")  # somebody here reads the answer
+        return headers
+
+    async def _wait_for_gates(self) -> Reply | None:
+        """The head waits for what hooks asked it to wait for, at most as long as for a provider's first byte."""
+        attempt = self.exchange.attempt
+        timeout_ns = attempt.first_byte_timeout_ns if attempt is not None else self.gateway.config.limits.stall_timeout
+        async with asyncio.timeout(timeout_ns / 1e9):
+            for gate in self._gates:
+                reply = await gate
+                if reply is not None:
+                    if self._answer is not None:
+                        self._answer.abort()
+                    return reply
+        return None
+
+    # -- answer and relay ------------------------------------------------------------------------------------------
+
+    async def _pass_on(self, answer: Answer) -> None:
+        """An upstream's answer: its head through the `answer` hooks, its body as it comes."""
+        exchange = self.exchange
+        items, length, kind, coding = message.downward(answer.headers.items)
+        head = Head(answer.status, answer.reason, Headers(items))
+        if kind is not None and kind.startswith(b"text/event-stream"):
+            exchange.streaming = True
+        self._edit(head)
+        relay = self.relay = opened(self, head, answer, length=length, kind=kind, coding=coding)
+        answer.attach(relay)
+        relay.flush()
+        await relay.over()
+        await self._end(relay)
+
+    async def _give(self, reply: Reply, *, rewritten: bool) -> None:
+        """An answer of our own, whole or streamed."""
+        exchange = self.exchange
+        headers = reply.headers.copy()
+        if b"date" not in headers:
+            headers.add(b"Date", message.date())
+        head = Head(reply.status, message.reason_of(reply.status), headers)
+        self._edit(head)
+        length = None if reply.stream is not None else b"%d" % len(reply.body)
+        kind = headers.get(b"content-type")
+        relay = self.relay = opened(self, head, None, length=length, kind=kind, coding=None, rewritten=rewritten)
+        if exchange.outcome is None and reply.outcome != "complete":
+            relay.outcome = reply.outcome
+        is_silent = exchange.method == b"HEAD" or reply.status in (204, 304)
+        if is_silent or reply.stream is None:
+            relay.feed(b"" if is_silent else reply.body, True)
+        else:
+            relay.flush()
+            await self._stream(reply, relay)
+        await self._end(relay)
+
+    async def _stream(self, reply: Reply, relay: Relay) -> None:
+        assert reply.stream is not None
+        try:
+            async for data in reply.stream:
+                if data:
+                    relay.feed(data, False)
+                if relay.is_over:
+                    return
+                await relay.room()
+        except Exception as error:  # a stream that breaks off is cut like an upstream's
+            log.error("reply_stream_failed", error=repr(error))
+            relay.fail(UpstreamFault("The answer broke off.", code="reply_cut", detail=repr(error)))
+            return
+        relay.feed(b"", True)
+
+    def _edit(self, head: Head) -> None:
+        exchange = self.exchange
+        exchange.status = head.status
+        exchange.answered_ns = time.monotonic_ns()
+        for hook in exchange.plan.answer:
+            try:
+                hook(exchange, head)
+            except Exception as error:
+                raise self.blame(hook, error) from error
+        exchange.status = head.status
+
+    async def _end(self, relay: Relay) -> None:
+        """The relay is over, for good or ill: the caller's connection goes on, or says by its end that it was cut."""
+        if relay.fault is None:
+            await relay.room()
+            self.outlet.done(keep=relay.keeps)
+            return
+        exchange = self.exchange
+        exchange.error = relay.fault
+        attempt = exchange.attempt
+        if attempt is not None and self._answer is not None:
+            attempt.failure = relay.fault
+            try:
+                self._judge(attempt)
+            except GatewayError as error:
+                log.error("judge_failed", detail=error.detail)
+        log.warning("answer_cut", provider=exchange.provider and exchange.provider.name, code=relay.fault.code,
+                    detail=relay.fault.detail, bytes_sent=exchange.bytes_sent)  # fmt: skip
+        self.outlet.cut(reset_too=relay.is_unframed)
+
+    async def _apologise(self, error: GatewayError) -> None:
+        """Turn an error into an answer in the route's surface; after the head only a cut is left."""
+        exchange = self.exchange
+        if self._answer is not None:
+            self._answer.abort()
+        exchange.error = error
+        if error.status >= 500:
+            log.warning("exchange_failed", provider=exchange.provider and exchange.provider.name, status=error.status,
+                        code=error.code, detail=error.detail)  # fmt: skip
+        if self.relay is not None:
+            self.relay.abandon(error, FAILED)
+            self.outlet.cut(reset_too=self.relay.is_unframed)
+            return
+        outcome = _outcome_of(error)
+        try:
+            await self._give(self._shaped(error, outcome), rewritten=False)
+        except GatewayError as fault:  # an `answer` hook failed on the error page: say the least, without it
+            exchange.plan = exchange.plan.bare()
+            exchange.error = fault
+            self.relay = None
+            await self._give(self._shaped(fault, FAILED), rewritten=False)
+
+    def _shaped(self, error: GatewayError, outcome: str) -> Reply:
+        body = shape_error(self.exchange.surface, error.status, error.code, error.message)
+        return Reply(error.status, body, headers=error.headers, content_type=b"application/json", outcome=outcome)
+
+    # -- what the connection and plugins say in between ------------------------------------------------------------
+
+    def leave(self) -> None:
+        """The caller is gone: abort the upstream now, unless a plugin wants the rest of the answer."""
+        if self._detach is not None and self.exchange.outcome is None:
+            bytes_max, seconds = self._detach
+            self.outlet = null = Null(bytes_max, self._undetached)
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._undetached)
+            self.body.caller = None
+            if self.relay is not None:
+                self.relay.outlet = null
+                self.relay.drained()
+            return
+        self._undetached()
+
+    def drained(self) -> None:
+        if self.relay is not None:
+            self.relay.drained()
+
+    def detach(self, bytes_max: int, seconds: float) -> None:
+        self._detach = (bytes_max, seconds)
+
+    def gate(self, awaitable: Awaitable[Reply | None]) -> None:
+        self._gates.append(awaitable)
+
+    def stop(self, outcome: str, tail: bytes) -> None:
+        error = CallerFault("The exchange was stopped.", status=403, code="stopped")
+        if outcome == STOPPED and self.gateway.is_draining:
+            error = OwnFault("The gateway is shutting down.", status=503, code="shutting_down")  # type: ignore[assignment]
+        if self.relay is not None:
+            self.relay.stop(outcome, tail, error)
+        elif self._task is not None:
+            self._stopped = error
+            self._task.cancel()
+
+    def settle(self, outcome: str) -> None:
+        """The end is known: once, and before the caller can see it."""
+        exchange = self.exchange
+        if exchange.outcome is not None:
+            return
+        exchange.outcome = outcome
+        exchange.ended_ns = time.monotonic_ns()
+        plan = exchange.plan
+        for hook in plan.settle if plan is not None else ():
+            try:
+                hook(exchange)
+            except Exception as error:
+                self._note(hook, "settle", error)
+
+    def tap_failed(self, tap: object, error: Exception) -> None:
+        self.gateway.count("tap_failures")
+        log.error("tap_failed", tap=repr(tap), error=repr(error))
+
+    # -- inner -----------------------------------------------------------------------------------------------------
+
+    def _undetached(self) -> None:
+        if self._answer is not None:
+            self._answer.abort()
+        self.settle(CLIENT_ABORT)
+        if self._task is not None:
+            self._task.cancel()
+
+    def _close(self) -> None:
+        """Account, and let go of everything that points back here."""
+        exchange = self.exchange
+        exchange.bytes_received = self.body.received
+        self.settle(FAILED)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._answer is not None and self._answer.connection is not None:
+            self._answer.abort()
+        plan = exchange.plan
+        for hook in plan.account if plan is not None else ():
+            try:
+                hook(exchange)
+            except Exception as error:
+                self._note(hook, "account", error)
+        for gate in self._gates:
+            close = getattr(gate, "cancel", None) or getattr(gate, "close", None)
+            if close is not None:
+                close()
+        exchange.line = None
+        self.gateway.lines.discard(self)
+        self.relay = self._answer = self._upload = self._task = None
+
+    def blame(self, hook: Callable[..., Any], error: Exception) -> OwnFault:
+        plugin = self.exchange.plan.owner(hook)
+        log.error("plugin_failed", plugin=plugin, error=repr(error), exc_info=error)
+        return OwnFault(FAULT, code="plugin_failed", detail=f"plugin {plugin}: {error!r}")
+
+    def _note(self, hook: Callable[..., Any], phase: str, error: Exception) -> None:
+        self.gateway.count("plugin_failures")
+        plugin = self.exchange.plan.owner(hook)
+        log.error("plugin_failed", plugin=plugin, hook=phase, error=repr(error), exc_info=error)
+
+    def _checked(self, hook: Callable[..., Any], reply: object) -> Reply:
+        if isinstance(reply, Reply):
+            return reply
+        raise self.blame(hook, TypeError(f"wanted a Reply or None, got {type(reply).__name__}"))
+
+
+def _outcome_of(error: GatewayError) -> str:
+    if isinstance(error, UpstreamFault):
+        return PROVIDER_ERROR
+    if isinstance(error, CallerFault):
+        return STOPPED if error.code == "stopped" else REFUSED
+    return FAILED if error.status == 500 else REFUSED

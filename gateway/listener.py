@@ -1,0 +1,91 @@
+"""What all connections of the callers' port share: the rules of the configuration in force, and where lines start."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.exchange import STOPPED
+from gateway.line import Line
+from gateway.log import get
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from gateway.caller import Caller
+    from gateway.clock import Clock
+    from gateway.exchange import Exchange
+    from gateway.gateway import Endpoint, Gateway
+    from gateway.refusal import Refusal, Screen, Screened
+
+log = get("listener")
+
+
+class Callers:
+    """The callers' listener, as its connections know it (`gateway.caller.Listener`)."""
+
+    def __init__(self, gateway: Gateway, clock: Clock, screen: Screen) -> None:
+        self.gateway = gateway
+        self.clock = clock
+        self.screen = screen
+        self.limits = gateway.config.limits
+        self.connections: set[Caller] = set()
+        self.is_draining = False
+        self._pages: web.Server | None = None
+        self._paths: dict[bytes, None] = {}
+
+    def open_pages(self, pages: web.Server, endpoints: list[Endpoint]) -> None:
+        """Give these paths to aiohttp, connection and all."""
+        self._pages = pages
+        self._paths = dict.fromkeys(endpoint.path.partition("{")[0].encode() for endpoint in endpoints)
+
+    def screened(self, exchange: Exchange) -> Screened:
+        return self.screen.pass_over(exchange)
+
+    def serve(self, caller: Caller, exchange: Exchange, screened: Screened) -> Line | None:
+        body = caller.body
+        assert body is not None
+        line = Line(self.gateway, exchange, caller, body, screened)
+        self.gateway.lines.add(line)
+        line.start()
+        return line
+
+    def hand_over(self, target: bytes) -> asyncio.Protocol | None:
+        """An aiohttp protocol for a path that a plugin serves itself, or None."""
+        if self._pages is None:
+            return None
+        path = target.partition(b"?")[0]
+        if path in self._paths or any(path.startswith(known) for known in self._paths if known.endswith(b"/")):
+            return self._pages()
+        return None
+
+    def refused(self, refusal: Refusal, peer: str) -> None:
+        self.gateway.count("refused_requests")
+        log.info("request_refused", status=refusal.status, code=refusal.code, detail=refusal.detail, peer=peer)
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """No further request on any connection: idle ones close now, busy ones after their answer."""
+        self.is_draining = True
+        self.gateway.is_draining = True
+        for caller in tuple(self.connections):
+            caller.close_if_idle()
+
+    def cut(self) -> None:
+        """End what is still running, truthfully."""
+        for line in tuple(self.gateway.lines):
+            line.stop(STOPPED, b"")
+
+    async def empty(self, seconds: float) -> bool:
+        """Wait until every connection is gone; False if some are left by then."""
+        until = asyncio.get_running_loop().time() + seconds
+        while self.connections or self.gateway.lines:
+            if asyncio.get_running_loop().time() >= until:
+                return False
+            await asyncio.sleep(0.02)
+        return True
+
+    def abort(self) -> None:
+        for caller in tuple(self.connections):
+            caller.transport.abort()

@@ -1,0 +1,120 @@
+"""Heads on the wire: which fields pass from one side to the other, and how a head is written.
+
+Two messages are written here, the request to an upstream and the answer to a caller, and nothing else decides what is
+in them: the fields as they came, minus those of the hop, plus Host, framing and Connection.
+"""
+
+from __future__ import annotations
+
+import time
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Final
+
+from gateway.errors import OwnFault
+from gateway.headers import HOP_BY_HOP, named_by_connection
+from gateway.refusal import reason_of
+
+if TYPE_CHECKING:
+    from gateway.exchange import Attempt, Exchange
+    from gateway.reply import Head
+
+CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
+CLOSE: Final = b"Connection: close\r\n"
+KEEP: Final = b"Connection: keep-alive\r\n"  # HTTP/1.0 only: there it has to be said
+
+_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"connection"})
+_CONNECTION: Final = b"connection"
+_NEVER_UP: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect"}
+# Status lines are few; the cache is bounded because the reason phrase is the upstream's.
+_STATUS_LINES_MAX: Final = 256
+_status_lines: dict[tuple[int, bytes], bytes] = {}
+_date: tuple[int, bytes] = (0, b"")
+
+
+def request_head(exchange: Exchange, attempt: Attempt, framing: bytes, *, edited: bool) -> bytes:
+    """The head of the request to the upstream. framing: the lines that say how long the body is.
+
+    edited: plugins had their hands on the fields, so they are checked again. Raises `OwnFault` for a field that
+    would break the head.
+    """
+    target = attempt.target
+    items = attempt.headers.items
+    if edited:
+        items = [pair for pair in items if pair[0].lower() not in _NEVER_UP]
+    fields = b"".join([b"%b: %b\r\n" % pair for pair in items])
+    if edited:
+        _check(fields, len(items))
+    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%b\r\n" % (
+        exchange.method,
+        target.path,
+        target.origin.host_header,
+        fields,
+        framing,
+    )
+
+
+def answer_head(head: Head, framing: bytes, *, edited: bool) -> bytes:
+    """The head of the answer to the caller. framing: its length or coding, and Connection where there is something to say."""
+    items = head.headers.items
+    if edited:
+        items = [pair for pair in items if pair[0].lower() not in _FRAMING]
+    fields = b"".join([b"%b: %b\r\n" % pair for pair in items])
+    if edited:
+        _check(fields, len(items))
+    line = _status_lines.get((head.status, head.reason)) or _status_line(head.status, head.reason)
+    return b"%b%b%b\r\n" % (line, fields, framing)
+
+
+def downward(items: list[tuple[bytes, bytes]]) -> tuple[list[tuple[bytes, bytes]], bytes | None, bytes | None, bytes | None]:
+    """An upstream's fields that may go to the caller, and the values of Content-Length, -Type and -Encoding.
+
+    Content-Length is taken out, as it is written with the framing.
+    """
+    passed = []
+    connection: list[bytes] = []
+    length = kind = coding = None
+    for pair in items:
+        lower = pair[0].lower()
+        if lower in HOP_BY_HOP:
+            if lower == _CONNECTION:
+                connection.append(pair[1])
+            continue
+        if lower == b"content-length":
+            length = pair[1].strip()
+            continue
+        if lower == b"content-type":
+            kind = pair[1]
+        elif lower == b"content-encoding":
+            coding = pair[1]
+        passed.append(pair)
+    if connection:
+        named = named_by_connection(connection) - {b"keep-alive", b"close"}
+        if named:
+            passed = [pair for pair in passed if pair[0].lower() not in named]
+    return passed, length, kind, coding
+
+
+def date() -> bytes:
+    """The Date of our own answers, made once a second (RFC 9110 section 6.6.1)."""
+    global _date
+    now = int(time.time())
+    if _date[0] != now:
+        _date = (now, formatdate(now, usegmt=True).encode())
+    return _date[1]
+
+
+def _status_line(status: int, reason: bytes) -> bytes:
+    line = b"HTTP/1.1 %d %b\r\n" % (status, reason)
+    if len(_status_lines) < _STATUS_LINES_MAX:
+        _status_lines[status, reason] = line
+    return line
+
+
+def _check(fields: bytes, count: int) -> None:
+    """One line per field and no more: a plugin's value must not be able to end its line."""
+    if fields.count(b"\r") != count or fields.count(b"\n") != count or b"\0" in fields:
+        raise OwnFault("The gateway made a field that cannot be sent.", code="bad_field",
+                       detail="a plugin set a field with a line break or NUL in it")  # fmt: skip
+
+
+__all__ = ["CHUNKED", "CLOSE", "KEEP", "answer_head", "date", "downward", "reason_of", "request_head"]

@@ -1,0 +1,158 @@
+"""How an answer's body will go out: its framing for this caller, and which relay carries it.
+
+Everything about a body that can be known from the head is decided here, so that the relay has nothing left to decide
+per slice.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway import message
+from gateway.errors import UpstreamFault
+from gateway.outlet import Collector
+from gateway.relay import Decoder, Relay, Watched
+
+if TYPE_CHECKING:
+    from gateway.line import Line
+    from gateway.reply import Head
+    from gateway.upstream import Answer
+
+EVENT_STREAM: Final = b"text/event-stream"
+_PLAIN: Final = (None, b"", b"identity")
+
+
+def opened(
+    line: Line,
+    head: Head,
+    answer: Answer | None,
+    *,
+    length: bytes | None,
+    kind: bytes | None,
+    coding: bytes | None,
+    rewritten: bool = True,
+) -> Relay:
+    """The relay for this answer, holding the head that it will send first.
+
+    length, kind, coding: the values of Content-Length, Content-Type and Content-Encoding, None where absent.
+    rewritten: False for our own error pages, which no rewriter sees.
+    """
+    exchange = line.exchange
+    plan = exchange.plan
+    is_silent = exchange.method == b"HEAD" or head.status in (204, 304)
+    rewriters: list[Any] = []
+    taps: tuple[list[Any], list[Any]] = ([], [])
+    if not is_silent and (plan.rewrite or plan.tap):
+        if rewritten:
+            rewriters = _made(line, plan.rewrite)
+        taps = _taps(line)
+    is_events = kind is not None and kind.startswith(EVENT_STREAM)
+    needs_marker = is_events and answer is not None and answer.close_delimited and exchange.dialect is not None
+    events = is_events and (bool(plan.settle) or needs_marker or _wants_events(rewriters, *taps))
+    decoder = None
+    if rewriters or taps[0] or events:
+        decoder = _decoder(line, coding, taps, bool(rewriters))
+        events = events and (decoder is not None or coding in _PLAIN)
+    if rewriters:
+        length = None
+        if decoder is not None:
+            head.headers.drop(b"content-encoding")
+    framing, chunked, unframed, keep = _framing(line, head, length, is_silent=is_silent)
+    if isinstance(line.outlet, Collector):
+        line.outlet.head = head
+        text, chunked = b"", False
+    else:
+        text = message.answer_head(head, framing, edited=bool(plan.answer))
+    relay: Relay
+    if rewriters or taps[0] or taps[1] or events:
+        relay = Watched(
+            exchange,
+            line,
+            line.outlet,
+            answer,
+            text,
+            chunked=chunked,
+            taps=taps,
+            rewriters=rewriters,
+            events=events,
+            decoder=decoder,
+            needs_marker=needs_marker,
+        )
+    else:
+        relay = Relay(exchange, line, line.outlet, answer, text, chunked=chunked)
+    relay.keeps = keep
+    relay.is_unframed = unframed
+    return relay
+
+
+def _framing(line: Line, head: Head, length: bytes | None, *, is_silent: bool) -> tuple[bytes, bool, bool, bool]:
+    """The framing lines, whether the body is chunked, whether only the close ends it, and whether to keep the connection."""
+    is_old = line.exchange.version == "1.0"
+    keep = line.outlet.may_keep
+    framing, chunked, unframed = b"", False, False
+    if is_silent:
+        if length is not None and head.status != 204:  # RFC 9110 section 8.6
+            framing = b"Content-Length: %b\r\n" % length
+    elif length is not None:
+        framing = b"Content-Length: %b\r\n" % length
+    elif not is_old:
+        framing, chunked = message.CHUNKED, True
+    else:
+        unframed, keep = True, False
+    if not keep:
+        framing += message.CLOSE
+    elif is_old:
+        framing += message.KEEP
+    return framing, chunked, unframed, keep
+
+
+def _made(line: Line, hooks: tuple[Any, ...]) -> list[Any]:
+    made = []
+    for hook in hooks:
+        try:
+            rewriter = hook(line.exchange)
+        except Exception as error:
+            raise line.blame(hook, error) from error
+        if rewriter is not None:
+            made.append(rewriter)
+    return made
+
+
+def _taps(line: Line) -> tuple[list[Any], list[Any]]:
+    sides: tuple[list[Any], list[Any]] = ([], [])
+    for hook in line.exchange.plan.tap:
+        for taps, side in zip(sides, ("upstream", "caller"), strict=True):
+            try:
+                tap = hook(line.exchange, side)
+            except Exception as error:  # what only watches is contained
+                line.tap_failed(hook, error)
+                continue
+            if tap is not None:
+                taps.append(tap)
+    return sides
+
+
+def _wants_events(*watchers: list[Any]) -> bool:
+    return any(hasattr(watcher, "event") for group in watchers for watcher in group)
+
+
+def _decoder(
+    line: Line, coding: bytes | None, taps: tuple[list[Any], list[Any]], has_rewriters: bool
+) -> Decoder | None:
+    """A decoder for an answer that came compressed although we asked for it plain."""
+    if coding is None or coding.strip().lower() in _PLAIN:
+        return None
+    coding = coding.strip().lower()
+    if Decoder.knows(coding):
+        return Decoder(coding)
+    if has_rewriters:
+        raise UpstreamFault(
+            "The upstream's answer is compressed in a way that this gateway cannot read.",
+            code="upstream_coding",
+            detail=f"Content-Encoding: {coding.decode('latin-1')} although identity was asked for",
+        )
+    for tap in (*taps[0], *taps[1]):
+        line.tap_failed(tap, ValueError(f"cannot decode Content-Encoding: {coding.decode('latin-1')}"))
+    taps[0].clear()
+    taps[1].clear()
+    return None

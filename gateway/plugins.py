@@ -1,0 +1,301 @@
+"""Finding, checking and building plugins. Nothing here runs once requests come.
+
+A name in `enabled` is a module of the `plugins` package, an entry point of the group `weir.plugins`, or the path of a
+.py file; all three go through the same door. Only what is enabled is imported. Every fault of every plugin is found
+in one run, and each message names the plugin, the hook and the way out, because a plugin that half works is worse
+than one that does not start.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import pkgutil
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import pluggy
+
+from gateway import hooks
+from gateway.convert import ConfigErrors, Problem, convert_table
+from gateway.plan import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gateway.config import Config
+
+BUNDLED: Final = "plugins"
+GROUP: Final = "weir.plugins"
+READS: Final = (None, "json", "all")
+FAILS: Final = ("open", "closed")
+
+
+class NoConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The table of a plugin that has no keys."""
+
+
+class LoadedPlugin:
+    """One plugin of this process: where it came from and what it does."""
+
+    __slots__ = ("config_type", "fails", "hooks", "instance", "measures", "module", "name", "reads", "source")
+
+    def __init__(self, name: str, source: str, module: ModuleType) -> None:
+        self.name = name
+        self.source = source  # "bundled", "entry point NAME" or the file's path
+        self.module = module
+        self.config_type: type[msgspec.Struct] = getattr(module, "Config", NoConfig)
+        self.instance: Any = None
+        kind = module.Plugin
+        self.reads: str | None = getattr(kind, "reads", None)
+        self.fails: str = getattr(kind, "fails", "closed")
+        self.measures: bool = getattr(kind, "measures", False)
+        self.hooks: tuple[str, ...] = tuple(name for name in hooks.NAMES if _is_marked(getattr(kind, name, None)))
+
+    @property
+    def summary(self) -> str:
+        """The first line of the module's docstring."""
+        return (self.module.__doc__ or "").strip().partition("\n")[0]
+
+
+class Registry:
+    """All plugins of the process, built, and the plan of each gateway."""
+
+    __slots__ = ("manager", "plans", "plugins")
+
+    def __init__(self, plugins: tuple[LoadedPlugin, ...], plans: dict[str, Plan]) -> None:
+        self.plugins = plugins
+        self.plans = plans
+        self.manager = pluggy.PluginManager(hooks.PROJECT)
+
+
+def discover() -> dict[str, str]:
+    """Every plugin that could be enabled by name, and where it would come from. Imports none of them."""
+    found = {point.name: f"entry point {point.value}" for point in importlib.metadata.entry_points(group=GROUP)}
+    found.update(dict.fromkeys(_bundled(), "bundled"))
+    return dict(sorted(found.items()))
+
+
+def load(config: Config, base: Path | None = None) -> Registry:
+    """Import, check and build what the configuration enables. `base`: the directory that file paths start from."""
+    problems: list[Problem] = []
+    names = list(dict.fromkeys(_every_name(config)))
+    loaded: dict[str, LoadedPlugin] = {}
+    for entry in names:
+        plugin = _import(entry, base or Path.cwd(), problems)
+        if plugin is not None:
+            problems.extend(_check(plugin))
+            loaded[entry] = plugin
+    _check_tables(config, {plugin.name for plugin in loaded.values()}, problems)
+    if problems:
+        raise ConfigErrors(problems)
+    registry = Registry(tuple(loaded.values()), {})
+    registry.manager.add_hookspecs(hooks)
+    registry.plans = _plans(config, loaded, problems)
+    for plugin in loaded.values():
+        settings = _settings(config, plugin, None, problems)
+        if settings is not None:
+            _build(plugin, settings, registry.manager, problems)
+    if problems:
+        raise ConfigErrors(problems)
+    registry.plans = _plans(config, loaded, problems)  # again, now that the instances are there
+    return registry
+
+
+def replan(config: Config, registry: Registry) -> dict[str, Plan]:
+    """Plans for a changed configuration with the same plugins, for a reload. Raises `ConfigErrors`."""
+    problems: list[Problem] = []
+    loaded = {_key(entry): plugin for entry in _every_name(config) for plugin in registry.plugins
+              if plugin.name == _name_of(entry)}  # fmt: skip
+    by_entry = {entry: loaded[_key(entry)] for entry in _every_name(config) if _key(entry) in loaded}
+    _check_tables(config, {plugin.name for plugin in registry.plugins}, problems)
+    plans = _plans(config, by_entry, problems)
+    if problems:
+        raise ConfigErrors(problems)
+    return plans
+
+
+# -- finding ---------------------------------------------------------------------------------------------------------
+
+
+def _every_name(config: Config) -> list[str]:
+    return [*config.enabled, *(name for gateway in config.gateways.values() for name in gateway.enabled or ())]
+
+
+def _key(entry: str) -> str:
+    return _name_of(entry)
+
+
+def _name_of(entry: str) -> str:
+    return Path(entry).stem if entry.endswith(".py") else entry
+
+
+def _bundled() -> list[str]:
+    spec = importlib.util.find_spec(BUNDLED)
+    if spec is None or spec.submodule_search_locations is None:
+        return []
+    return [module.name for module in pkgutil.iter_modules(spec.submodule_search_locations)]
+
+
+def _import(entry: str, base: Path, problems: list[Problem]) -> LoadedPlugin | None:
+    """The plugin of one entry of `enabled`, or a problem."""
+    try:
+        found = _module(entry, base)
+    except Exception as error:  # whatever a module does on import is its own; here it is a reason not to start
+        problems.append(Problem(("enabled",), f'plugin "{entry}" cannot be imported: {type(error).__name__}: {error}'))
+        return None
+    if found is None:
+        near = difflib.get_close_matches(entry, discover(), n=1)
+        problems.append(
+            Problem(
+                ("enabled",),
+                f'no plugin "{entry}": not in plugins/, no entry point of {GROUP}, no path of a .py file',
+                nearest=near[0] if near else "",
+            )
+        )
+        return None
+    source, module = found
+    if not inspect.isclass(getattr(module, "Plugin", None)):
+        problems.append(Problem(("enabled",), f'plugin "{entry}" ({source}) has no class Plugin'))
+        return None
+    return LoadedPlugin(_name_of(entry), source, module)
+
+
+def _module(entry: str, base: Path) -> tuple[str, ModuleType] | None:
+    if entry.endswith(".py"):
+        path = (base / Path(entry).expanduser()).resolve()
+        if not path.is_file():
+            return None
+        return str(path), _module_from(path)
+    if entry in _bundled():
+        return "bundled", importlib.import_module(f"{BUNDLED}.{entry}")
+    for point in importlib.metadata.entry_points(group=GROUP, name=entry):
+        module = point.load()
+        return f"entry point {point.value}", module
+    return None
+
+
+def _module_from(path: Path) -> ModuleType:
+    name = f"weir_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} cannot be read as a module")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses and msgspec look up annotations
+    spec.loader.exec_module(module)
+    return module
+
+
+# -- checking --------------------------------------------------------------------------------------------------------
+
+
+def _check(plugin: LoadedPlugin) -> list[Problem]:
+    """Everything wrong with a plugin's class, each with plugin, hook and fault."""
+    where = ("enabled",)
+    kind = plugin.module.Plugin
+    texts = []
+    for name in dir(kind):
+        method = getattr(kind, name)
+        if name in hooks.NAMES and callable(method) and not _is_marked(method):
+            texts.append(f"hook {name}: the method is not marked; put @hookimpl above it")
+        elif _is_marked(method):
+            texts.extend(_check_hook(name, method))
+    if plugin.reads not in READS:
+        texts.append(f"reads = {plugin.reads!r}: wanted None, 'json' or 'all'")
+    if plugin.fails not in FAILS:
+        texts.append(f"fails = {plugin.fails!r}: wanted 'open' or 'closed'")
+    if not (inspect.isclass(plugin.config_type) and issubclass(plugin.config_type, msgspec.Struct)):
+        texts.append("Config is not a msgspec.Struct")
+    return [Problem(where, f'plugin "{plugin.name}": {text}') for text in texts]
+
+
+def _check_hook(name: str, method: Callable[..., Any]) -> list[str]:
+    if name not in hooks.NAMES:
+        near = difflib.get_close_matches(name, hooks.NAMES, n=1)
+        return [f"unknown hook {name}" + (f"; did you mean {near[0]}?" if near else "")]
+    options = getattr(method, f"{hooks.PROJECT}_impl")
+    if any(options.get(key) for key in ("wrapper", "hookwrapper", "tryfirst", "trylast", "specname")):
+        return [f"hook {name}: @hookimpl takes no options here; the order is that of `enabled`"]
+    wanted = getattr(hooks, name)
+    texts = []
+    given = [parameter for parameter in inspect.signature(method).parameters if parameter != "self"]
+    names = list(inspect.signature(wanted).parameters)
+    if given != names:
+        texts.append(f"hook {name}: takes (self, {', '.join(names)}), this one ({', '.join(['self', *given])})")
+    if name == "lifespan":
+        if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
+            texts.append("hook lifespan: put @asynccontextmanager under @hookimpl")
+    elif inspect.iscoroutinefunction(wanted) and not inspect.iscoroutinefunction(method):
+        texts.append(f"hook {name}: must be `async def`")
+    elif not inspect.iscoroutinefunction(wanted) and inspect.iscoroutinefunction(method):
+        texts.append(f"hook {name}: must be a plain `def`, it may not await")
+    return texts
+
+
+def _is_marked(method: object) -> bool:
+    return callable(method) and isinstance(getattr(method, f"{hooks.PROJECT}_impl", None), dict)
+
+
+def _check_tables(config: Config, known: set[str], problems: list[Problem]) -> None:
+    """A table for a plugin that exists nowhere is a typing error; one for a plugin that is merely off is fine."""
+    tables: list[tuple[tuple[str, ...], str]] = [(("plugins", name), name) for name in config.plugins]
+    for gateway, settings in config.gateways.items():
+        tables.extend((("gateways", gateway, "plugins", name), name) for name in settings.plugins)
+    unknown = [(path, name) for path, name in tables if name not in known]
+    if not unknown:
+        return
+    available = {*known, *discover()}
+    for path, name in unknown:
+        if name not in available:
+            near = difflib.get_close_matches(name, sorted(available), n=1)
+            problems.append(Problem(path, "a table for a plugin that does not exist", nearest=near[0] if near else ""))
+
+
+# -- building --------------------------------------------------------------------------------------------------------
+
+
+def _settings(
+    config: Config, plugin: LoadedPlugin, gateway: str | None, problems: list[Problem]
+) -> msgspec.Struct | None:
+    where = ("plugins", plugin.name) if gateway is None else ("gateways", gateway, "plugins", plugin.name)
+    value, found = convert_table(plugin.config_type, config.table(plugin.name, gateway), where=where)
+    problems.extend(found)
+    return value
+
+
+def _build(
+    plugin: LoadedPlugin, settings: msgspec.Struct, manager: pluggy.PluginManager, problems: list[Problem]
+) -> None:
+    try:
+        plugin.instance = plugin.module.Plugin(settings)
+        manager.register(plugin.instance, name=plugin.name)
+        manager.check_pending()
+    except Exception as error:  # a constructor may refuse its config in its own words
+        problems.append(
+            Problem(("plugins", plugin.name), f'plugin "{plugin.name}" cannot be built: {type(error).__name__}: {error}')
+        )
+
+
+def _plans(config: Config, loaded: Mapping[str, LoadedPlugin], problems: list[Problem]) -> dict[str, Plan]:
+    prefixes = tuple(prefix.encode() for prefix in config.server.header_prefixes)
+    main = tuple(loaded[entry] for entry in config.enabled if entry in loaded)
+    lists: dict[str, tuple[str | None, tuple[LoadedPlugin, ...]]] = {"default": (None, main)}
+    for name, gateway in config.gateways.items():
+        own = main if gateway.enabled is None else tuple(loaded[e] for e in gateway.enabled if e in loaded)
+        kept = () if gateway.open else tuple(p for p in main if p not in own and _guards(p))
+        lists[name] = (name, kept + own)
+    plans = {}
+    for name, (table, plugins) in lists.items():
+        settings: dict[str, Any] = {plugin.name: _settings(config, plugin, table, problems) for plugin in plugins}
+        plans[name] = Plan(name, tuple(p for p in plugins if p.instance is not None), settings, prefixes)
+    return plans
+
+
+def _guards(plugin: LoadedPlugin) -> bool:
+    return "authenticate" in plugin.hooks or "limit" in plugin.hooks

@@ -1,0 +1,45 @@
+"""What only the kernel knows about a TCP connection: Linux's TCP_INFO.
+
+Two facts matter to a proxy: whether the other end has acknowledged what we wrote (may a request be sent again?), and
+whether it has closed although we are not reading (has the caller left?).
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from typing import Final
+
+_TCP_INFO: Final = getattr(socket, "TCP_INFO", 11) if sys.platform == "linux" else None
+_BYTES_ACKED: Final = slice(120, 128)  # struct tcp_info, tcpi_bytes_acked, since Linux 4.2
+# States in which the other end is done sending: CLOSE_WAIT, CLOSE, LAST_ACK, CLOSING (include/net/tcp_states.h).
+_GONE: Final = frozenset({7, 8, 9, 11})
+
+
+def bytes_acked(sock: socket.socket) -> int | None:
+    """How many bytes the other end's kernel has acknowledged, the SYN included; None where that cannot be known."""
+    info = _info(sock, 128)
+    return None if info is None or len(info) < 128 else int.from_bytes(info[_BYTES_ACKED], sys.byteorder)
+
+
+def is_gone(sock: socket.socket) -> bool:
+    """Whether the other end has closed or reset, even if bytes of it are still unread."""
+    info = _info(sock, 8)
+    return info is not None and info[0] in _GONE
+
+
+def reset(sock: socket.socket) -> None:
+    """Make the coming close a reset (RST), so that the other end cannot take it for an end."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+    except OSError:
+        return  # closed already: there is nobody left to tell
+
+
+def _info(sock: socket.socket, size: int) -> bytes | None:
+    if _TCP_INFO is None or sock.family == socket.AF_UNIX:
+        return None
+    try:
+        return sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, size)
+    except OSError:
+        return None

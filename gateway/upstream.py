@@ -1,0 +1,515 @@
+"""The upstream side: one HTTP/1.1 connection to a provider, on llhttp.
+
+`Upstream` is the connection, `Answer` one response in progress on it. Bytes arrive in `data_received`, are judged by
+llhttp, and leave in the same call through the answer's sink (`gateway.relay`); nothing is queued and no task is
+switched per chunk. Until a sink is attached (the line is still judging the head) slices are held, up to a high-water
+mark where the socket is paused.
+
+What llhttp lets through and a proxy must not: a Transfer-Encoding other than `chunked` (it would be read until
+close), one in HTTP/1.0, the body of a HEAD answer that never comes, interim answers, and bytes after the end. All of
+these are decided here. A connection whose framing was ever in doubt is dropped, never reused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from typing import TYPE_CHECKING, Final, Protocol, cast
+
+import httptools
+
+from gateway.errors import UpstreamFault
+from gateway.headers import Headers
+from gateway.tcp import bytes_acked
+
+if TYPE_CHECKING:
+    from gateway.pool import Pool
+    from gateway.providers import Origin
+
+BAD_FRAMING_CODE: Final = "bad_upstream_framing"
+NO_ANSWER: Final = "The upstream closed the connection without an answer."
+BAD_FRAMING: Final = "The upstream's answer was not valid HTTP."
+CUT: Final = "The upstream broke off in the middle of its answer."
+TOO_SLOW: Final = "The upstream did not answer in time."
+FELL_SILENT: Final = "The upstream fell silent in the middle of its answer."
+
+
+class Sink(Protocol):
+    """Where an answer's body goes."""
+
+    def feed(self, data: bytes, ended: bool) -> None: ...
+    def fail(self, fault: UpstreamFault) -> None: ...
+
+
+class Upload(Protocol):
+    """The request body on its way up; asked to rest while the upstream does not take it."""
+
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+
+
+class Answer:
+    """One response: its head, then its body, as far as they have come."""
+
+    __slots__ = (
+        "bodiless",
+        "close_delimited",
+        "connection",
+        "ended",
+        "fault",
+        "first_byte_ns",
+        "head_known",
+        "headers",
+        "held",
+        "held_bytes",
+        "is_sized",
+        "reason",
+        "sink",
+        "status",
+        "wants_preview",
+        "waiter",
+    )
+
+    def __init__(self, connection: Upstream, *, is_head: bool) -> None:
+        self.connection: Upstream | None = connection
+        self.bodiless = is_head  # a HEAD answer has no body, whatever its fields say
+        self.status = 0
+        self.reason = b""
+        self.headers = Headers()
+        self.head_known = False
+        self.is_sized = False
+        self.close_delimited = False
+        self.held: list[bytes] = []
+        self.held_bytes = 0
+        self.ended = False
+        self.fault: UpstreamFault | None = None
+        self.first_byte_ns: int | None = None
+        self.sink: Sink | None = None
+        self.waiter: asyncio.Future[None] | None = None
+        self.wants_preview = False
+
+    async def head(self) -> None:
+        """Wait until the head or a fault is known; raises a fault that came first. The connection keeps the deadline.
+
+        A fault after the head is the sink's to hear, behind the bytes that came before it. Bad framing is the
+        exception: while nothing has gone out, an answer in doubt is no answer.
+        """
+        while not self.head_known and self.fault is None:
+            await self._next()
+        fault = self.fault
+        if fault is not None and (not self.head_known or fault.code == BAD_FRAMING_CODE):
+            raise fault
+
+    async def preview(self, bytes_max: int) -> bytes:
+        """Hold the body back until its first event is whole, it ended, or that many bytes are there."""
+        self.wants_preview = True
+        while not self.ended and self.fault is None:
+            text = b"".join(self.held)
+            if len(text) >= bytes_max or b"\n\n" in text or b"\r\n\r\n" in text or b"\r\r" in text:
+                break
+            await self._next()
+        self.wants_preview = False
+        return b"".join(self.held)
+
+    def attach(self, sink: Sink) -> None:
+        """From now on slices go to the sink as they come; what was held goes first."""
+        self.sink = sink
+        self.resume()
+        held, self.held, self.held_bytes = b"".join(self.held), [], 0
+        if held or self.ended:
+            sink.feed(held, self.ended)
+        if self.fault is not None:
+            sink.fail(self.fault)
+
+    def abort(self) -> None:
+        """Drop the connection now, unless the answer is whole already."""
+        self.sink = None
+        if self.connection is not None:
+            self.connection.drop()
+
+    def pause(self) -> None:
+        if self.connection is not None:
+            self.connection.pause()
+
+    def resume(self) -> None:
+        if self.connection is not None:
+            self.connection.resume()
+
+    def wake(self) -> None:
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+
+    async def _next(self) -> None:
+        self.waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self.waiter
+        finally:
+            self.waiter = None
+
+
+class Upstream(asyncio.Protocol):
+    """One connection to an origin. Between requests it rests in the pool; bytes that come then end it."""
+
+    __slots__ = (
+        "_acked",
+        "_active",
+        "_body",
+        "_bytes_seen",
+        "_fields",
+        "_interim",
+        "_keep",
+        "_notified",
+        "_paused",
+        "_paused_writing",
+        "_since_ns",
+        "_spent",
+        "_uploading",
+        "_wrong",
+        "answer",
+        "first_byte_timeout_ns",
+        "idle_timeout_ns",
+        "is_lost",
+        "on_body",
+        "origin",
+        "parser",
+        "pool",
+        "reused",
+        "sock",
+        "transport",
+        "upload",
+        "written",
+    )
+
+    def __init__(self, pool: Pool, origin: Origin, sock: socket.socket) -> None:
+        self.pool = pool
+        self.origin = origin
+        self.sock = sock
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made
+        self._body: list[bytes] = []
+        self.on_body = self._body.append  # llhttp calls list.append itself: no frame of ours per slice
+        self.parser = httptools.HttpResponseParser(self)
+        self.answer: Answer | None = None
+        self.upload: Upload | None = None
+        self.reused = False
+        self.is_lost = False
+        self.written = 0
+        self.first_byte_timeout_ns = 0
+        self.idle_timeout_ns = 0
+        self._acked: int | None = None
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._bytes_seen = 0
+        self._interim = False
+        self._keep = False
+        self._spent = False
+        self._wrong = ""
+        self._active = False
+        self._since_ns = time.monotonic_ns()
+        self._paused = False
+        self._paused_writing = False
+        self._uploading = False
+        self._notified = False
+
+    # -- asking ----------------------------------------------------------------------------------------------------
+
+    def ask(self, request: bytes, *, is_head: bool, uploading: bool) -> Answer:
+        """Write a request (head and what there is of the body) and return its answer in progress."""
+        answer = self.answer = Answer(self, is_head=is_head)
+        self._acked = self._acked_now() if self.reused else None
+        self._bytes_seen = 0
+        self._uploading = uploading
+        self._keep = False
+        self._since_ns = time.monotonic_ns()
+        self.written += len(request)
+        self.transport.write(request)
+        return answer
+
+    def more(self, data: bytes) -> None:
+        """Send on a slice of the body."""
+        self._active = True
+        self.written += len(data)
+        self.transport.write(data)
+
+    def uploaded(self) -> None:
+        """The body has gone up whole."""
+        self._active = True
+        self._uploading = False
+        self.upload = None
+
+    @property
+    def is_full(self) -> bool:
+        return self._paused_writing
+
+    # -- asyncio.Protocol ------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.set_write_buffer_limits(self.pool.limits.buffer_bytes_max)
+        self.pool.clock.watch(self)
+
+    def data_received(self, data: bytes) -> None:
+        answer = self.answer
+        if answer is None:
+            self.drop()  # a byte between two answers belongs to nobody
+            return
+        self._active = True
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._wrong = "switched protocols unasked"
+        except httptools.HttpParserError as error:
+            self._wrong = self._wrong or str(error)
+        if answer.bodiless and self._body:
+            self._wrong = self._wrong or "a body where none can be"
+        if not answer.head_known:
+            self._bytes_seen += len(data)
+            if self._bytes_seen > self.pool.limits.upstream_header_bytes_max:
+                self._wrong = self._wrong or "the head of the answer is too large"
+        if self._wrong:
+            self._fail(UpstreamFault(BAD_FRAMING, code=BAD_FRAMING_CODE, detail=self._wrong))
+            return
+        self._pass_on(answer)
+
+    def eof_received(self) -> None:
+        self._notified = True  # with TLS: close_notify was seen; a bare FIN does not come here under uvloop
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.is_lost = True
+        self.pool.clock.unwatch(self)
+        self.pool.forget(self)
+        answer = self.answer
+        if answer is None:
+            return
+        if answer.head_known and answer.close_delimited and error is None and self._ended_by_close():
+            answer.ended = True
+            self._pass_on(answer)
+            return
+        if answer.head_known:
+            fault = UpstreamFault(CUT, code="upstream_cut", detail=_cause(error, "closed in mid-answer"))
+        else:
+            fault = UpstreamFault(
+                NO_ANSWER,
+                code="upstream_no_answer",
+                detail=_cause(error, "closed without an answer"),
+                reached=self._reached(error),
+            )
+        self._fail(fault)
+
+    def pause_writing(self) -> None:
+        self._paused_writing = True
+        if self.upload is not None:
+            self.upload.pause()
+
+    def resume_writing(self) -> None:
+        self._paused_writing = False
+        self._active = True
+        if self.upload is not None:
+            self.upload.resume()
+
+    # -- llhttp ----------------------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        answer = self.answer
+        if answer is None or answer.ended or (answer.head_known and answer.bodiless):
+            self._wrong = "bytes after the end of the answer"
+
+    def on_status(self, reason: bytes) -> None:
+        if self.answer is not None:
+            self.answer.reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._fields.append((name, value))
+        if len(self._fields) > self.pool.limits.header_count_max:
+            self._wrong = "too many header fields"
+
+    def on_headers_complete(self) -> None:
+        answer = self.answer
+        if answer is None:
+            return
+        fields, self._fields = self._fields, []
+        status = self.parser.get_status_code()
+        if status < 200:
+            # Interim answers stop here: 100 is ours to give, and nobody has asked for the others (RFC 9110 15.2).
+            self._interim = True
+            answer.reason = b""
+            return
+        answer.status = status
+        answer.headers.items = fields
+        answer.first_byte_ns = time.monotonic_ns()
+        self._frame(answer, fields)
+        answer.head_known = True
+
+    def on_message_complete(self) -> None:
+        answer = self.answer
+        if self._interim:
+            self._interim = False
+            return
+        if answer is None or answer.bodiless:
+            return
+        answer.ended = True
+        self._keep = self.parser.should_keep_alive()
+
+    # -- deadlines -------------------------------------------------------------------------------------------------
+
+    def check(self, now_ns: int) -> None:
+        if self._active or self._paused:
+            self._active = False
+            self._since_ns = now_ns
+            return
+        waited = now_ns - self._since_ns
+        answer = self.answer
+        if answer is None:
+            if waited > self.pool.limits.upstream_keepalive_timeout:
+                self.drop()
+        elif not answer.head_known:
+            if waited > self.first_byte_timeout_ns:
+                seconds = self.first_byte_timeout_ns / 1e9
+                self._fail(
+                    UpstreamFault(
+                        TOO_SLOW,
+                        status=504,
+                        code="upstream_timeout",
+                        detail=f"no first byte within {seconds:g} s",
+                    )
+                )
+        elif waited > self.idle_timeout_ns:
+            seconds = self.idle_timeout_ns / 1e9
+            self._fail(
+                UpstreamFault(
+                    FELL_SILENT, status=504, code="upstream_idle", detail=f"no byte for {seconds:g} s"
+                )
+            )
+
+    def drop(self) -> None:
+        """Abort the connection; an answer in progress stays without an end."""
+        self.answer = None
+        self.upload = None
+        if self.transport is not None and not self.is_lost:
+            self.transport.abort()
+
+    def pause(self) -> None:
+        if not self._paused and not self.is_lost:
+            self._paused = True
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._paused and not self.is_lost:
+            self._paused = False
+            self.transport.resume_reading()
+
+    # -- inner -----------------------------------------------------------------------------------------------------
+
+    def _frame(self, answer: Answer, fields: list[tuple[bytes, bytes]]) -> None:
+        """Judge the framing fields; llhttp has already refused two lengths and a length beside an encoding."""
+        coded = False
+        for name, value in fields:
+            lower = name.lower()
+            if lower == b"content-length":
+                answer.is_sized = True
+            elif lower == b"transfer-encoding":
+                if value.strip().lower() != b"chunked" or self.parser.get_http_version() != "1.1":
+                    self._wrong = "a transfer coding that is not plain chunked"
+                coded = True
+        if any(byte < 32 and byte != 9 or byte == 127 for byte in answer.reason):
+            self._wrong = "control bytes in the reason phrase"
+        if answer.bodiless or answer.status in (204, 304):
+            # llhttp waits for the body of a HEAD answer: the next answer needs a parser that does not.
+            self._spent = answer.bodiless
+            answer.bodiless = True
+            answer.ended = True
+            self._keep = not coded and self.parser.should_keep_alive()
+        else:
+            answer.close_delimited = not answer.is_sized and not coded
+
+    def _pass_on(self, answer: Answer) -> None:
+        body = self._body
+        if not body:
+            data = b""
+        elif len(body) == 1:
+            data = body[0]
+            body.clear()
+        else:
+            data = b"".join(body)
+            body.clear()
+        ended = answer.ended
+        if ended:
+            self._release(answer)
+        sink = answer.sink
+        if sink is not None:
+            if data or ended:
+                sink.feed(data, ended)
+            return
+        if data:
+            answer.held.append(data)
+            answer.held_bytes += len(data)
+            if not ended and answer.held_bytes > self.pool.limits.buffer_bytes_max and not answer.wants_preview:
+                self.pause()
+        if answer.head_known:
+            answer.wake()
+
+    def _release(self, answer: Answer) -> None:
+        """The answer is whole: the connection goes back to the pool, or away."""
+        self.answer = None
+        answer.connection = None
+        uploading, self._uploading = self._uploading, False
+        self.upload = None
+        if self.is_lost:
+            return
+        if self._keep and not uploading and not self._paused_writing:
+            if self._paused:
+                self.resume()
+            self._since_ns = time.monotonic_ns()
+            self.reused = True
+            if self._spent:
+                self._spent = False
+                self.parser = httptools.HttpResponseParser(self)
+            self.pool.release(self)
+        else:
+            self.transport.abort()
+
+    def _fail(self, fault: UpstreamFault) -> None:
+        answer = self.answer
+        body = b"".join(self._body)
+        self._body.clear()
+        self.drop()
+        if answer is None:
+            return
+        answer.connection = None
+        if answer.fault is not None:
+            return
+        answer.fault = fault
+        answer.ended = False
+        if answer.sink is not None:
+            # What came before the fault is the upstream's honest word, and the caller gets it.
+            if body:
+                answer.sink.feed(body, False)
+            answer.sink.fail(fault)
+            return
+        if body and fault.code != BAD_FRAMING_CODE:
+            answer.held.append(body)
+        answer.wake()
+
+    def _ended_by_close(self) -> bool:
+        return not self.origin.tls or self._notified
+
+    def _acked_now(self) -> int | None:
+        if self.origin.tls:
+            return bytes_acked(self.sock)
+        # On a plain connection all that was written before was acknowledged before it was answered; the SYN is 1.
+        return self.written + 1
+
+    def _reached(self, error: Exception | None) -> bool:
+        """Whether the upstream may have seen any of the request: its kernel acknowledged a byte of it, or we can't know.
+
+        Only a kept connection is asked: on a fresh one a close without an answer is the upstream's own doing.
+        """
+        if not self.reused:
+            return True
+        if self.sock.family == socket.AF_UNIX:
+            return not isinstance(error, BrokenPipeError)  # EPIPE: the other end was closed before the write
+        acked = bytes_acked(self.sock)
+        return acked is None or self._acked is None or acked > self._acked
+
+
+def _cause(error: Exception | None, otherwise: str) -> str:
+    return otherwise if error is None else f"{type(error).__name__}: {error}"
