@@ -12,9 +12,6 @@ import click
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Measure what the gateway adds to a request, beside nginx, in one run on one machine."""
-    from bench.processes import end_on_terminate  # noqa: PLC0415
-
-    end_on_terminate()
 
 
 @main.command()
@@ -60,10 +57,11 @@ def load(url: str, script: str, warm: float, as_json: bool, **rest: Any) -> None
     """
     from bench.load import measure  # noqa: PLC0415
     from bench.options import Options  # noqa: PLC0415
-    from bench.processes import raise_open_files  # noqa: PLC0415
+    from bench.processes import end_on_terminate, raise_open_files  # noqa: PLC0415
     from bench.report import figures_text  # noqa: PLC0415
     from bench.script import parse, shape_of  # noqa: PLC0415
 
+    end_on_terminate()
     raise_open_files()
     try:
         wanted = parse(script, shape=shape_of(url.encode()))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import math
 import os
 import platform
 import subprocess
@@ -24,6 +23,7 @@ from typing import TextIO
 import click
 import msgspec
 
+from bench import wrk
 from bench.peers import (
     DIRECT,
     PLAIN,
@@ -217,7 +217,8 @@ def notes(settings: Settings) -> list[str]:
         pinned = f"Proxy on core {cores.proxy}, mock upstream and load on core {cores.mock}."
     else:
         pinned = f"Proxy on core {cores.proxy}, mock on {cores.mock}, load on {cores.load}."
-    return [", ".join(versions()) + ".", pinned]
+    loop = "wrk" if wrk.installed() else "our own generator (wrk is not installed)"
+    return [", ".join(versions()) + ".", f"{pinned} Closed loops by {loop}."]
 
 
 def versions() -> Iterator[str]:
@@ -238,11 +239,6 @@ def processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.machine()
-
-
-def spare(values: Sequence[float]) -> bool:
-    """Whether a series holds nothing at all to show."""
-    return all(math.isnan(value) for value in values)
 
 
 def write_rows(results: Results, out: TextIO) -> None:

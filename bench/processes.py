@@ -11,9 +11,8 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -118,12 +117,12 @@ def raise_open_files() -> int:
 
 
 def end_on_terminate() -> None:
-    """SIGTERM unwinds like Ctrl-C, so that children are stopped by the same code."""
+    """SIGTERM unwinds like Ctrl-C, so that children are stopped by the same code.
 
-    def leave(number: int, _frame: object) -> None:
-        sys.exit(128 + number)
-
-    signal.signal(signal.SIGTERM, leave)
+    A shell starts what runs in the background with SIGINT ignored, so it is switched on first.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
 
 
 @contextlib.contextmanager
@@ -183,9 +182,3 @@ def first_line(process: subprocess.Popen[bytes], timeout_s: float) -> bytes:
             raise TimeoutError(f"it was not ready within {timeout_s:g} s")
         time.sleep(0.001)
     return line
-
-
-def live(pids: Iterable[int]) -> list[int]:
-    """Those of them that still run."""
-    known = stats()
-    return [pid for pid in pids if pid in known]

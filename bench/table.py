@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from bench.compare import (
     write_rows,
 )
 from bench.peers import ISSUE, Peer, gateway
+from bench.processes import end_on_terminate
 from bench.scenarios import EVERY, Settings
 
 # A request that gives each plugin something to do.
@@ -55,10 +57,11 @@ def full(
 def run(
     peers: Sequence[Peer], names: Sequence[str], rounds: int, settings: Settings, title: str
 ) -> tuple[Path, Results]:
+    end_on_terminate()
     folder = new_folder(title)
     try:
         results = compare(usable(peers), names, rounds, prepare(settings), folder)
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
         raise click.ClickException(str(error)) from error
     with (folder / "figures.csv").open("w", newline="") as out:
         write_rows(results, out)

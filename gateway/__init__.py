@@ -1,6 +1,6 @@
 """Weir: an AI gateway. This is its public door: what plugins import, and all that they import.
 
-    from gateway import Exchange, Reply, hookimpl
+from gateway import Exchange, Reply, hookimpl
 """
 
 from gateway.errors import CallerFault, GatewayError, OwnFault, StartError, UpstreamFault

@@ -38,7 +38,9 @@ def admin_token(state: Path) -> Secret:
     except FileExistsError:
         text = path.read_bytes().strip()
         if not text:
-            raise StartError(f"{path} is empty; delete it and a new token is made at the next start") from None
+            raise StartError(
+                f"{path} is empty; delete it and a new token is made at the next start"
+            ) from None
         return Secret(text, reference=f"file:{path}")
     with os.fdopen(descriptor, "wb") as file:
         text = secrets.token_urlsafe(32).encode()
@@ -73,7 +75,8 @@ def application(
         return web.json_response({"reloaded": True, "restart_needed": restart})
 
     app = web.Application(
-        middlewares=[_host_rule(host, allowed_hosts), _token_rule(token, endpoints)], client_max_size=BODY_BYTES_MAX
+        middlewares=[_host_rule(host, allowed_hosts), _token_rule(token, endpoints)],
+        client_max_size=BODY_BYTES_MAX,
     )
     app.router.add_get("/livez", live)
     app.router.add_get("/readyz", ready)
@@ -84,7 +87,9 @@ def application(
     return app
 
 
-def pages(endpoints: Iterable[Endpoint], *, host: str, allowed_hosts: Callable[[], tuple[str, ...]]) -> web.Application:
+def pages(
+    endpoints: Iterable[Endpoint], *, host: str, allowed_hosts: Callable[[], tuple[str, ...]]
+) -> web.Application:
     """The pages that plugins serve on the callers' port."""
     app = web.Application(middlewares=[_host_rule(host, allowed_hosts)])
     for endpoint in endpoints:
@@ -92,7 +97,9 @@ def pages(endpoints: Iterable[Endpoint], *, host: str, allowed_hosts: Callable[[
     return app
 
 
-def _host_rule(host: str, allowed_hosts: Callable[[], tuple[str, ...]]) -> Callable[..., Awaitable[web.StreamResponse]]:
+def _host_rule(
+    host: str, allowed_hosts: Callable[[], tuple[str, ...]]
+) -> Callable[..., Awaitable[web.StreamResponse]]:
     @web.middleware
     async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
         given = request.headers.getall("Host", [])
@@ -106,8 +113,14 @@ def _host_rule(host: str, allowed_hosts: Callable[[], tuple[str, ...]]) -> Calla
     return check_host
 
 
-def _token_rule(token: Secret, endpoints: Iterable[Endpoint]) -> Callable[..., Awaitable[web.StreamResponse]]:
-    free = {endpoint.path for endpoint in endpoints if not endpoint.token} | {"/livez", "/readyz", "/healthz"}
+def _token_rule(
+    token: Secret, endpoints: Iterable[Endpoint]
+) -> Callable[..., Awaitable[web.StreamResponse]]:
+    free = {endpoint.path for endpoint in endpoints if not endpoint.token} | {
+        "/livez",
+        "/readyz",
+        "/healthz",
+    }
 
     @web.middleware
     async def check_token(request: web.Request, handler: Handler) -> web.StreamResponse:

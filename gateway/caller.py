@@ -54,6 +54,7 @@ class Listener(Protocol):
     clock: Clock
     limits: Limits
     is_draining: bool
+    has_pages: bool
     connections: set[Caller]
 
     def serve(self, caller: Caller, exchange: Exchange, screened: Screened) -> Served | None: ...
@@ -65,7 +66,18 @@ class Listener(Protocol):
 class RequestBody:
     """The body on its way in: held until somebody takes it, then passed on slice by slice."""
 
-    __slots__ = ("_waiter", "caller", "complete", "held", "held_bytes", "is_chunked", "received", "size", "take")
+    __slots__ = (
+        "_waiter",
+        "caller",
+        "complete",
+        "held",
+        "held_bytes",
+        "is_chunked",
+        "received",
+        "size",
+        "take",
+        "whole",
+    )
 
     def __init__(self, caller: Caller | None, size: int | None, *, is_chunked: bool) -> None:
         self.caller = caller
@@ -74,6 +86,7 @@ class RequestBody:
         self.held: list[bytes] = []
         self.held_bytes = 0
         self.received = 0
+        self.whole: bytes | None = None
         self.complete = not size and not is_chunked
         self.take: Callable[[bytes, bool], None] | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -87,7 +100,7 @@ class RequestBody:
         if self.caller is not None:
             self.caller.expect_no_more()
 
-    async def whole(self, bytes_max: int) -> bytes | None:
+    async def read(self, bytes_max: int) -> bytes | None:
         """Read it all. None if it is larger than that: then what came so far stays held, for streaming."""
         if self.size is not None and self.size > bytes_max:
             return None
@@ -103,6 +116,14 @@ class RequestBody:
             finally:
                 self._waiter = None
         return b"".join(self.held) if self.held_bytes <= bytes_max else None
+
+    def whole_now(self) -> bytes | None:
+        """The body, if all of it is here already, as with a small one that came along with its head; else None."""
+        if not self.complete:
+            return None
+        held = self.held
+        self.whole = held[0] if len(held) == 1 else b"".join(held)
+        return self.whole
 
     def start(self, take: Callable[[bytes, bool], None]) -> None:
         """From now on each slice goes to `take(slice, complete)`; what was held has been taken already."""
@@ -125,7 +146,11 @@ class RequestBody:
         if self._waiter is not None:
             if not self._waiter.done():
                 self._waiter.set_result(None)
-        elif not complete and self.caller is not None and self.held_bytes > self.caller.limits.buffer_bytes_max:
+        elif (
+            not complete
+            and self.caller is not None
+            and self.held_bytes > self.caller.limits.buffer_bytes_max
+        ):
             self.caller.pause_body()
 
     # The upstream does not take the body, or takes it again (`gateway.upstream.Upload`).
@@ -151,8 +176,6 @@ class Caller(asyncio.Protocol):
         "_expects",
         "_fields",
         "_head",
-        "_head_bytes",
-        "_head_done",
         "_headers_over",
         "_keep",
         "_message_done",
@@ -173,7 +196,6 @@ class Caller(asyncio.Protocol):
         "peer",
         "state",
         "transport",
-        "version",
     )
 
     def __init__(self, listener: Listener) -> None:
@@ -185,16 +207,13 @@ class Caller(asyncio.Protocol):
         self.line: Served | None = None
         self.body: RequestBody | None = None
         self.is_full = False
-        self.version = "1.1"
         self._slices: list[bytes] = []
         self.on_body = self._slices.append
         self.parser = httptools.HttpRequestParser(self)
         self._buffer = bytearray()
         self._head = bytearray()
-        self._head_bytes = 0
         self._fields: list[tuple[bytes, bytes]] = []
         self._url = b""
-        self._head_done = False
         self._headers_over = False
         self._message_done = False
         self._surplus = False
@@ -240,9 +259,7 @@ class Caller(asyncio.Protocol):
             return
         self.state = IDLE
         self._served_one = True
-        self._since_ns = time.monotonic_ns()
-        self._url = b""
-        self._head_done = self._message_done = self._headers_over = False
+        self._active = True
         if self._buffer:
             buffered = bytes(self._buffer)
             self._buffer.clear()
@@ -298,7 +315,9 @@ class Caller(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
         listener = self.listener
         if len(listener.connections) >= self.limits.connections_max:
-            self._refuse(Refusal(503, "connections", "Too many connections are open.", "connections_max"))
+            self._refuse(
+                Refusal(503, "connections", "Too many connections are open.", "connections_max")
+            )
             return
         listener.connections.add(self)
         name = transport.get_extra_info("peername")
@@ -307,7 +326,6 @@ class Caller(asyncio.Protocol):
         listener.clock.watch(self)
 
     def data_received(self, data: bytes) -> None:
-        self._active = True
         state = self.state
         if state <= HEAD:
             self._receive_head(data)
@@ -347,24 +365,18 @@ class Caller(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self._message_done:
-            self._surplus = True  # a request behind a chunked body, in the same read: closed after this answer
+            self._surplus = (
+                True  # a request behind a chunked body, in the same read: closed after this answer
+            )
 
     def on_url(self, url: bytes) -> None:
-        if not self._message_done:
-            self._url += url
+        self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._headers_over:
-            # A trailer: dropped, because nobody may merge it unasked (RFC 9110 section 6.5.1), but counted.
-            self._head_bytes += len(name) + len(value)
-            return
         self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
-        if not self._headers_over:
-            self._headers_over = True
-            self.version = self.parser.get_http_version()
-            self._keep = self.parser.should_keep_alive()
+        self._headers_over = True
 
     def on_message_complete(self) -> None:
         self._message_done = True
@@ -382,12 +394,21 @@ class Caller(asyncio.Protocol):
         state = self.state
         waited = now_ns - self._since_ns
         if state == IDLE:
+            if self._active:
+                self._active = False
+                self._since_ns = now_ns
+                return
             if waited > (limits.keepalive_timeout if self._served_one else limits.header_timeout):
                 self.transport.close()
         elif state == HEAD:
             if waited > limits.header_timeout:
                 self._refuse(
-                    Refusal(408, "request_timeout", "The request's head did not arrive in time.", "header_timeout")
+                    Refusal(
+                        408,
+                        "request_timeout",
+                        "The request's head did not arrive in time.",
+                        "header_timeout",
+                    )
                 )
         elif state == BODY:
             self._check_rate(now_ns)
@@ -401,34 +422,34 @@ class Caller(asyncio.Protocol):
 
     def _receive_head(self, data: bytes) -> None:
         head = self._head
-        if not head:
-            data = data.lstrip(b"\r\n")  # empty lines before a request are no request (RFC 9112 section 2.2)
-            if not data:
-                self._active = False
-                return
-            self.state = HEAD
-            self._since_ns = time.monotonic_ns()
-            self._head_bytes = 0
-            found = data.find(END_OF_HEAD)
-            if found < 0:
-                head += data
-                self._feed_head(data)
-                return
-            end = found + 4
-            part, rest = (data, b"") if end == len(data) else (data[:end], data[end:])
-        else:
+        if head:
             before = len(head)
             head += data
             found = head.find(END_OF_HEAD, max(0, before - 3))
-            if found < 0:
-                self._feed_head(data)
-                return
-            end = found + 4 - before
-            part, rest = data[:end], data[end:]
-        if not head and self._is_handed_over(part, rest):
+            start = before
+        else:
+            if data[0] <= 13:
+                data = data.lstrip(
+                    b"\r\n"
+                )  # empty lines before a request are no request (RFC 9112 section 2.2)
+                if not data:
+                    return
+            found = data.find(END_OF_HEAD)
+            start = 0
+        if found < 0:
+            if not start:
+                self.state = HEAD
+                self._since_ns = time.monotonic_ns()
+                head += data
+            self._feed_head(data, len(head))
             return
-        head.clear()
-        if self._feed_head(part):
+        end = found + 4 - start
+        part, rest = (data, b"") if end == len(data) else (data[:end], data[end:])
+        if start:
+            head.clear()
+        elif self.listener.has_pages and self._is_handed_over(part, rest):
+            return
+        if self._feed_head(part, found + 4):
             self._begin(rest)
 
     def _is_handed_over(self, part: bytes, rest: bytes) -> bool:
@@ -446,55 +467,77 @@ class Caller(asyncio.Protocol):
         other.data_received(part + rest)
         return True
 
-    def _feed_head(self, data: bytes) -> bool:
-        """Give a piece of the head to llhttp; False if it was refused."""
-        self._head_bytes += len(data)
+    def _feed_head(self, data: bytes, size: int) -> bool:
+        """Give a piece of the head to llhttp; False if it was refused. size: bytes of the head so far."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            # Upgrade is a hop's own affair: the request goes on without it. llhttp is done with this connection.
-            if self._headers_over:
-                self.parser = httptools.HttpRequestParser(self)
+            pass  # Upgrade is a hop's own affair: the request goes on without it
         except httptools.HttpParserError as error:
-            self._refuse(Refusal(400, "bad_request", "The request is not valid HTTP/1.1.", str(error)))
+            self._refuse(
+                Refusal(400, "bad_request", "The request is not valid HTTP/1.1.", str(error))
+            )
             return False
         limits = self.limits
-        if self._head_bytes > limits.header_bytes_max:
-            self._refuse(Refusal(431, "header_bytes", "The request's head is too large.", "header_bytes_max"))
+        if size > limits.header_bytes_max:
+            self._refuse(
+                Refusal(431, "header_bytes", "The request's head is too large.", "header_bytes_max")
+            )
             return False
         if len(self._fields) > limits.header_count_max:
-            self._refuse(Refusal(431, "header_count", "The request has too many fields.", "header_count_max"))
+            self._refuse(
+                Refusal(431, "header_count", "The request has too many fields.", "header_count_max")
+            )
             return False
         return True
 
     def _begin(self, rest: bytes) -> None:
+        """The head is whole: make it an exchange, see what body is to come, and start the line."""
+        parser = self.parser
         if not self._headers_over:
-            self._refuse(Refusal(400, "bad_request", "The request is not valid HTTP/1.1.", "no end of the head"))
+            self._refuse(
+                Refusal(
+                    400, "bad_request", "The request is not valid HTTP/1.1.", "no end of the head"
+                )
+            )
             return
         fields, self._fields = self._fields, []
-        method = self.parser.get_method()
-        exchange = Exchange(method, self._url, self.version, Headers(fields), self.peer)
+        url, self._url = self._url, b""
+        self._headers_over = False
+        exchange = Exchange(
+            parser.get_method(), url, parser.get_http_version(), Headers(fields), self.peer
+        )
+        listener = self.listener
         try:
-            screened = self.listener.screened(exchange)
+            screened = listener.screened(exchange)
         except Refusal as refusal:
             self._refuse(refusal)
             return
+        self._keep = screened.keep
         size = screened.size
         self.body = body = RequestBody(self, size, is_chunked=screened.is_chunked)
-        self._expects = screened.expects and not body.complete
-        if body.complete:
+        if size is None:
+            self._message_done = False
+        else:
+            # llhttp sees heads and chunks only: a sized body is counted here, and the next head needs a fresh parser.
+            self.parser = httptools.HttpRequestParser(self)
+        if size == len(rest):
             self.state = BUSY
             if rest:
-                self._buffer += rest
+                body.feed(rest, True)
+        elif size == 0:
+            self.state = BUSY
+            self._buffer += rest
         else:
             self.state = BODY
+            self._expects = screened.expects
             self._body_left = size or 0
             self._body_bytes = 0
-            self._body_since_ns = self._since_ns
+            self._body_since_ns = time.monotonic_ns()
             if rest:
                 self._receive_body(rest)
         if self.state in (BODY, BUSY):
-            self.line = self.listener.serve(self, exchange, screened)
+            self.line = listener.serve(self, exchange, screened)
 
     # -- body ------------------------------------------------------------------------------------------------------
 
@@ -503,35 +546,59 @@ class Caller(asyncio.Protocol):
         if body is None:
             return
         rest = b""
-        if not body.is_chunked and len(data) > self._body_left:
-            data, rest = data[: self._body_left], data[self._body_left :]
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserError as error:
-            if not self._message_done:
-                self._break_body(Refusal(400, "bad_request", "The request's body is not valid HTTP/1.1.", str(error)))
+        if body.is_chunked:
+            if not self._feed_chunks(data):
                 return
-            self._surplus = True
-        slices = self._slices
-        part = slices[0] if len(slices) == 1 else b"".join(slices)
-        slices.clear()
-        self._body_left -= len(part)
+            slices = self._slices
+            part = slices[0] if len(slices) == 1 else b"".join(slices)
+            slices.clear()
+            complete = self._message_done
+        else:
+            left = self._body_left
+            part, rest = (data, b"") if len(data) <= left else (data[:left], data[left:])
+            self._body_left = left = left - len(part)
+            complete = not left
         self._body_bytes += len(part)
         if self._body_bytes > self.limits.body_bytes_max:
-            self._break_body(Refusal(413, "body_bytes", "The request's body is too large.", "body_bytes_max"))
+            self._break_body(
+                Refusal(413, "body_bytes", "The request's body is too large.", "body_bytes_max")
+            )
             return
-        if self._head_bytes > self.limits.header_bytes_max:
-            self._break_body(Refusal(431, "header_bytes", "The request's trailers are too large.", "header_bytes_max"))
-            return
-        complete = self._message_done
         if complete:
             self.state = BUSY
             if self._paused:
                 self._resume_reading()
             if rest:
                 self._buffer += rest
+            if body.is_chunked:
+                self.parser = httptools.HttpRequestParser(self)
+                self._fields = []
+                self._url = b""
+                self._headers_over = False
         if part or complete:
             body.feed(part, complete)
+
+    def _feed_chunks(self, data: bytes) -> bool:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            if not self._message_done:
+                self._break_body(
+                    Refusal(
+                        400, "bad_request", "The request's body is not valid HTTP/1.1.", str(error)
+                    )
+                )
+                return False
+            self._surplus = True
+        if len(self._fields) > self.limits.header_count_max:
+            # Trailers are dropped, because nobody may merge them unasked (RFC 9110 section 6.5.1), but counted.
+            self._break_body(
+                Refusal(
+                    431, "header_count", "The request has too many trailers.", "header_count_max"
+                )
+            )
+            return False
+        return True
 
     def _break_body(self, refusal: Refusal) -> None:
         """The body turned out bad while the line is running: the line is told that the caller is gone, the caller why."""
@@ -546,9 +613,17 @@ class Caller(asyncio.Protocol):
             return
         limits = self.limits
         waited = now_ns - self._body_since_ns
-        if waited > limits.body_rate_grace and self._body_bytes * 1_000_000_000 < limits.body_rate_min * waited:
+        if (
+            waited > limits.body_rate_grace
+            and self._body_bytes * 1_000_000_000 < limits.body_rate_min * waited
+        ):
             self._break_body(
-                Refusal(408, "request_timeout", "The request's body did not arrive in time.", "body_rate_min")
+                Refusal(
+                    408,
+                    "request_timeout",
+                    "The request's body did not arrive in time.",
+                    "body_rate_min",
+                )
             )
 
     # -- endings ---------------------------------------------------------------------------------------------------

@@ -49,16 +49,25 @@ async def call(gateway: Gateway, parent: Exchange | None, request: Request) -> A
             detail="larger than read_bytes_max" if outlet.is_too_large else "cut",
         )
     head = outlet.head
-    return Answered(exchange, exchange.status or 0, head.headers if head is not None else Headers(), outlet.body)
+    return Answered(
+        exchange, exchange.status or 0, head.headers if head is not None else Headers(), outlet.body
+    )
 
 
 def _bound(parent: Exchange | None, depth_max: int, count_max: int) -> None:
     if parent is None:
         return
     if parent.depth >= depth_max:
-        raise CallerFault("Calls are nested too deeply.", status=508, code="call_depth", detail="call_depth_max")
+        raise CallerFault(
+            "Calls are nested too deeply.", status=508, code="call_depth", detail="call_depth_max"
+        )
     if parent.calls >= count_max:
-        raise CallerFault("Too many calls for one request.", status=508, code="call_count", detail="call_count_max")
+        raise CallerFault(
+            "Too many calls for one request.",
+            status=508,
+            code="call_count",
+            detail="call_count_max",
+        )
 
 
 def _body(request: Request) -> RequestBody:

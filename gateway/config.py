@@ -29,11 +29,9 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     host: Address to listen on.
     port: Port to listen on; 0 takes any free one, printed at start.
-    header_prefixes: Our own request fields are read with any of these; answers use the
-        request's, else the first.
-    allowed_hosts: Names a request's Host may carry beside loopback names and the bound host;
-        "*" lets any in.
-    allowed_origins: Browser origins let in, such as "https://app.example.com"; "*" lets any in.
+    header_prefixes: Prefixes of our own fields; answers use the request's, else the first.
+    allowed_hosts: Host names served beside loopback names and the bound host; "*" is any.
+    allowed_origins: Browser origins let in, such as "https://app.example.com"; "*" is any.
     drain_timeout: How long running exchanges may go on after SIGTERM.
     """
 
@@ -50,8 +48,7 @@ class Admin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     host: Address to listen on.
     port: Port to listen on; 0 takes any free one, printed at start.
-    allowed_hosts: Names a request's Host may carry beside loopback names and the bound host;
-        "*" lets any in.
+    allowed_hosts: Host names served beside loopback names and the bound host; "*" is any.
     """
 
     host: str = "127.0.0.1"
@@ -62,7 +59,7 @@ class Admin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Every bound of the core, in one place.
 
-    header_timeout: For a request's head to come in; a slow sender of headers is cut after it.
+    header_timeout: How long a request's head may take to come in.
     header_count_max: Fields in a request's head.
     header_bytes_max: Bytes of a request's head.
     body_bytes_max: Bytes of a request's body; beyond it a 413.
@@ -82,7 +79,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     buffer_bytes_max: Bytes waiting in one direction before the sender is paused.
     upstream_header_bytes_max: Bytes of an answer's head.
     dns_cache_max: Host names whose addresses are remembered.
-    dns_cache_ttl: How long they are remembered.
+    dns_cache_ttl: How long such addresses are remembered.
     idle_upstream_max: Idle connections kept to one upstream origin.
     upstream_keepalive_timeout: How long an idle upstream connection is kept.
     replay_bytes_max: Bytes of a request kept for going again on a fresh connection.
@@ -117,7 +114,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The gateway's own log on standard error.
 
-    level: The least severe level that is written.
+    level: The least severe level written: "debug", "info", "warning" or "error".
     format: "json", "console", or "auto": console where standard error is a terminal.
     """
 
@@ -126,18 +123,17 @@ class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ProviderConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One provider: changes to a built-in one, or a new one. What is left out keeps the built-in
-    row's value.
+    """One provider: a new one, or changes to a built-in one, whose row holds what is left out.
 
     base_url: Where its API lives; the path after the provider's name is appended.
     dialect: Its wire format: a built-in family, or "module:name".
     api_key: The key sent where the caller brought none: "env:NAME" or "file:/path".
-    credential: How the key is sent, such as "bearer" or a field's name.
+    credential: How the key is sent: "bearer", a field's name, or "authorization: Token {key}".
     strip_v1: Drop one leading "v1/" from the path when the base URL ends in it.
     socket: A Unix socket to connect to instead of the URL's host.
-    connect_timeout: For a connection to be made, TLS included.
-    first_byte_timeout: From the request's end to the answer's first byte.
-    idle_timeout: Between two pieces of an answer, while nobody holds it up on our side.
+    connect_timeout: How long a connection may take to be made, TLS included.
+    first_byte_timeout: How long the answer's first byte may take, from the request's end.
+    idle_timeout: How long an answer may pause while nobody on our side holds it up.
     connections_max: Connections open at once; 0 leaves it to limits.origin_connections_max.
     ca_file: Certificates to trust instead of the system's.
     """
@@ -158,9 +154,8 @@ class ProviderConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A named gateway: its own plan.
 
-    enabled: Its plugins; left out, the main list. The main list's authenticators and limits
-        stay unless open.
-    open: Drop the main list's authenticators and limits as well.
+    enabled: Its plugins, beside the main authenticators and limits; left out, the main list.
+    open: Leave the main list's authenticators and limits out.
     hosts: Host names that select this gateway.
     plugins: Tables that merge over the main ones.
     """
@@ -175,8 +170,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole configuration.
 
     state_dir: Where keys, the admin token and other lasting files live.
-    enabled: The plugins, in the order of their hooks: modules of plugins/, entry points, or
-        paths of .py files.
+    enabled: The plugins in order: modules of plugins/, entry points, or paths of .py files.
     server: The callers' listener.
     admin: The operator's listener.
     limits: Every bound of the core, in one place.

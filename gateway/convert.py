@@ -45,9 +45,9 @@ class Problem(msgspec.Struct, frozen=True):
     place: str = ""
 
     def __str__(self) -> str:
-        start = f"{self.place}: " if self.place else ""
         hint = f"; did you mean {self.nearest}?" if self.nearest else ""
-        return f"{start}{shown_path(self.path)}: {self.text}{hint}"
+        parts = (self.place, shown_path(self.path), self.text + hint)
+        return ": ".join(part for part in parts if part)
 
 
 class ConfigErrors(StartError):
@@ -106,12 +106,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def shown_path(path: KeyPath) -> str:
-    """A path as a reader of TOML knows it: `[plugins.cache] ttl`, `[providers]`, `enabled[2]`."""
-    names = [part for part in path if isinstance(part, str)]
-    numbers = [f"[{part}]" for part in path if isinstance(part, int)]
-    *table, key = names or [""]
+    """A path as TOML has it: `[plugins.cache] ttl`, `enabled[2]`, `[a] rules[0].name`."""
+    end = next((at for at, part in enumerate(path) if isinstance(part, int)), len(path))
+    *table, key = map(str, path[:end] or ("",))
     start = f"[{'.'.join(table)}] " if table else ""
-    return start + key + "".join(numbers)
+    inside = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path[end:])
+    return start + key + "".join(inside)
 
 
 class _Walk:

@@ -104,7 +104,9 @@ class Gateway:
     def provide(self, name: str, offer: object) -> None:
         """Lend other plugins a capability under a name. Call it in `lifespan`."""
         if name in self._offers:
-            raise StartError(f'the capability "{name}" is provided twice; enable one of the two plugins')
+            raise StartError(
+                f'the capability "{name}" is provided twice; enable one of the two plugins'
+            )
         self._offers[name] = offer
 
     def require(self, name: str) -> Any:
@@ -158,7 +160,12 @@ class Request:
     __slots__ = ("body", "headers", "method", "target")
 
     def __init__(
-        self, target: bytes, body: bytes = b"", *, method: bytes = b"POST", headers: tuple[tuple[bytes, bytes], ...] = ()
+        self,
+        target: bytes,
+        body: bytes = b"",
+        *,
+        method: bytes = b"POST",
+        headers: tuple[tuple[bytes, bytes], ...] = (),
     ) -> None:
         self.method = method
         self.target = target
@@ -176,5 +183,3 @@ class Answered:
         self.status = status
         self.headers = headers
         self.body = body
-
-

@@ -36,7 +36,8 @@ class Headers:
     __slots__ = ("items",)
 
     def __init__(self, items: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        self.items: list[tuple[bytes, bytes]] = list(items)
+        # A list is taken over, not copied: on the hot path it is already ours.
+        self.items: list[tuple[bytes, bytes]] = items if type(items) is list else list(items)
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
         return iter(self.items)
@@ -89,17 +90,21 @@ class Headers:
         self.items = [pair for pair in self.items if pair[0].lower() != name]
 
     def copy(self) -> Headers:
-        return Headers(self.items)
+        return Headers(self.items.copy())
 
 
 def named_by_connection(values: Iterable[bytes]) -> frozenset[bytes]:
     """The field names that the values of Connection list, in lower case (`close` and `keep-alive` among them)."""
-    return frozenset(token.strip().lower() for value in values for token in value.split(b",")) - {b""}
+    return frozenset(token.strip().lower() for value in values for token in value.split(b",")) - {
+        b""
+    }
 
 
 def is_field_safe(name: bytes, value: bytes) -> bool:
     """Whether a field that a plugin made may go on the wire: no line can be smuggled in it."""
-    return bool(name) and not _forbidden(name, b"\r\n\x00: \t") and not _forbidden(value, b"\r\n\x00")
+    return (
+        bool(name) and not _forbidden(name, b"\r\n\x00: \t") and not _forbidden(value, b"\r\n\x00")
+    )
 
 
 def _forbidden(text: bytes, bad: bytes) -> bool:

@@ -35,7 +35,8 @@ from gateway.log import get
 from gateway.opening import opened
 from gateway.outlet import Null
 from gateway.reply import Head, Reply
-from gateway.upload import Upload
+from gateway.relay import LAST_CHUNK
+from gateway.upload import Upload, framed_chunk
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -74,7 +75,12 @@ class Line:
     )
 
     def __init__(
-        self, gateway: Gateway, exchange: Exchange, outlet: CallerOutlet, body: RequestBody, screened: Screened
+        self,
+        gateway: Gateway,
+        exchange: Exchange,
+        outlet: CallerOutlet,
+        body: RequestBody,
+        screened: Screened,
     ) -> None:
         self.gateway = gateway
         self.exchange = exchange
@@ -141,7 +147,6 @@ class Line:
         # attempts
         answer = None
         if reply is None:
-            exchange.ready_ns = time.monotonic_ns()
             answer = await self._attempts()
             if isinstance(answer, Reply):
                 reply, answer = answer, None
@@ -161,7 +166,9 @@ class Line:
         exchange.plan = plan = plans["default"]
         if plan.measures:
             exchange.spent = {}
-        found = gateway.table.find(exchange.target, exchange.control(b"gateway"), self.screened.host)
+        found = gateway.table.find(
+            exchange.target, exchange.control(b"gateway"), self.screened.host
+        )
         exchange.provider = found.provider
         exchange.path = found.path
         exchange.surface = found.surface
@@ -175,13 +182,19 @@ class Line:
     async def _read(self, reads: str) -> None:
         """Read the body whole where a plugin asked for its kind and it is within the limit."""
         exchange, limits = self.exchange, self.gateway.config.limits
-        if reads == "json" and b"json" not in (exchange.headers.get(b"content-type") or b"").lower():
+        if (
+            reads == "json"
+            and b"json" not in (exchange.headers.get(b"content-type") or b"").lower()
+        ):
             return
-        exchange.body = body = await self.body.whole(limits.read_bytes_max)
+        exchange.body = body = await self.body.read(limits.read_bytes_max)
         if body is None:
             if reads == "all":
                 raise CallerFault(
-                    "The request's body is too large to be read.", status=413, code="read_bytes", detail="read_bytes_max"
+                    "The request's body is too large to be read.",
+                    status=413,
+                    code="read_bytes",
+                    detail="read_bytes_max",
                 )
             return
         dialect = exchange.dialect
@@ -280,12 +293,19 @@ class Line:
 
     async def _attempts(self) -> Answer | Reply:
         exchange, limits = self.exchange, self.gateway.config.limits
-        upload = self._upload = Upload(self.body, exchange, self.screened, limits)
+        plan = exchange.plan
+        body = exchange.body
+        if body is None:
+            body = self.body.whole_now()
         skipped = False
-        for number in range(limits.attempts_max):
-            attempt = Attempt(number, self._pick(skipped), self._upward(), upload.first())
+        number = 0
+        while number < limits.attempts_max:
+            started_ns = time.monotonic_ns()
+            target = self._pick(skipped)
+            attempt = Attempt(number, target, self._upward(), body, started_ns)
             exchange.attempts.append(attempt)
-            if exchange.plan.send:
+            number += 1
+            if plan.send:
                 view = await self._send(attempt)
                 if isinstance(view, Reply):
                     return view
@@ -294,64 +314,108 @@ class Line:
                     continue
             fault = answer = None
             try:
-                answer = self._answer = await self._go(attempt, upload)
+                answer = await self._go(attempt)
                 attempt.status, attempt.response = answer.status, answer.headers
                 if attempt.hold_first_event:
                     attempt.preview = await answer.preview(limits.preview_bytes_max)
             except UpstreamFault as error:
                 attempt.failure = fault = error
-            again = self._judge(attempt) if exchange.plan.judge else None
-            if again is not None and upload.may_repeat and number + 1 < limits.attempts_max:
-                if answer is not None:
-                    answer.abort()
-                await asyncio.sleep(again.after_ns / 1e9)
-                continue
+            if plan.judge:
+                again = self._judge(attempt)
+                if again is not None and self._may_repeat(attempt) and number < limits.attempts_max:
+                    if answer is not None:
+                        answer.abort()
+                    await asyncio.sleep(again.after_ns / 1e9)
+                    continue
             if fault is not None:
                 raise fault
             if answer is not None:
                 return answer
-        raise OwnFault(NO_TARGET, status=503, code="no_target", detail=f"{limits.attempts_max} attempts")
+        raise OwnFault(
+            NO_TARGET, status=503, code="no_target", detail=f"{limits.attempts_max} attempts"
+        )
 
-    async def _go(self, attempt: Attempt, upload: Upload) -> Answer:
+    async def _go(self, attempt: Attempt) -> Answer:
         """Send the request and wait for the head. A kept connection that had died goes unnoticed, once."""
         exchange, pool = self.exchange, self.gateway.pool
-        target = attempt.target
-        head = message.request_head(exchange, attempt, upload.framing(attempt), edited=bool(exchange.plan.send))
+        target, body = attempt.target, attempt.body
+        framing = self._framing(body)
+        head = message.request_head(exchange, attempt, framing, edited=bool(exchange.plan.send))
+        is_head = exchange.method == b"HEAD"
+        if body is None:
+            self._upload = self._upload or Upload(self.body, self.gateway.config.limits)
+        elif framing is message.CHUNKED:
+            head += framed_chunk(body) + LAST_CHUNK
+        elif body:
+            head += body
         connection = pool.idle(target.origin)
         attempt.reused = connection is not None
         while True:
             if connection is None:
-                connection = await pool.connect(target.origin, attempt, target.provider.connections_max)
+                connection = await pool.connect(
+                    target.origin, attempt, target.provider.connections_max
+                )
                 attempt.connected_ns = time.monotonic_ns()
             connection.first_byte_timeout_ns = attempt.first_byte_timeout_ns
             connection.idle_timeout_ns = attempt.idle_timeout_ns
+            upload = self._upload
+            if body is not None:
+                answer = connection.ask(head, is_head=is_head, uploading=False)
+            else:
+                assert upload is not None
+                answer = upload.begin(connection, head, is_head=is_head)
             attempt.sent_ns = time.monotonic_ns()
-            self._answer = answer = upload.begin(connection, head, attempt)
-            try:
-                await answer.head()
-            except UpstreamFault as fault:
-                if fault.reached or not attempt.reused or not upload.may_replay:
-                    raise
-                attempt.reused = False
-                connection = None
-                continue
-            attempt.first_byte_ns = answer.first_byte_ns
-            return answer
+            self._answer = answer
+            while not answer.head_known and answer.fault is None:
+                await answer.news()
+            fault = answer.head_fault() if answer.fault is not None else None
+            if fault is None:
+                attempt.first_byte_ns = answer.first_byte_ns
+                return answer
+            may_replay = body is not None or (upload is not None and upload.may_replay)
+            if fault.reached or not attempt.reused or not may_replay:
+                raise fault
+            attempt.reused = False
+            connection = None
+
+    def _framing(self, body: bytes | None) -> bytes:
+        """The lines that say how long the body is: as the caller said it, unless a plugin read or changed the body."""
+        screened = self.screened
+        if screened.is_chunked and (
+            body is None or (self.exchange.body is None and body is self.body.whole)
+        ):
+            return message.CHUNKED
+        if body is None:
+            return b"Content-Length: %d\r\n" % (screened.size or 0)
+        if body or screened.has_length or screened.is_chunked:
+            return b"Content-Length: %d\r\n" % len(body)
+        return b""
+
+    def _may_repeat(self, attempt: Attempt) -> bool:
+        return attempt.body is not None or self._upload is None or not self._upload.is_under_way
 
     def _upward(self) -> Headers:
-        """The caller's fields that go up, as a list of its own for each attempt."""
+        """The caller's fields that go up; each attempt has its own list if plugins may change it."""
         exchange = self.exchange
-        headers = Headers(self.screened.upward)
+        plan = exchange.plan
+        items = self.screened.upward
         if exchange.consumed:
-            headers.items = [pair for pair in headers.items if pair[0].lower() not in exchange.consumed]
-        if exchange.plan.rewrite or exchange.plan.tap:
+            items = [pair for pair in items if pair[0].lower() not in exchange.consumed]
+        elif plan.send:
+            items = items.copy()
+        headers = Headers(items)
+        if plan.rewrite or plan.tap:
             headers.set(b"Accept-Encoding", b"identity")  # somebody here reads the answer
         return headers
 
     async def _wait_for_gates(self) -> Reply | None:
         """The head waits for what hooks asked it to wait for, at most as long as for a provider's first byte."""
         attempt = self.exchange.attempt
-        timeout_ns = attempt.first_byte_timeout_ns if attempt is not None else self.gateway.config.limits.stall_timeout
+        timeout_ns = (
+            attempt.first_byte_timeout_ns
+            if attempt is not None
+            else self.gateway.config.limits.stall_timeout
+        )
         async with asyncio.timeout(timeout_ns / 1e9):
             for gate in self._gates:
                 reply = await gate
@@ -366,16 +430,25 @@ class Line:
     async def _pass_on(self, answer: Answer) -> None:
         """An upstream's answer: its head through the `answer` hooks, its body as it comes."""
         exchange = self.exchange
-        items, length, kind, coding = message.downward(answer.headers.items)
-        head = Head(answer.status, answer.reason, Headers(items))
+        headers = answer.headers.copy() if exchange.plan.answer else answer.headers
+        head = Head(answer.status, answer.reason, headers)
+        kind = answer.kind
         if kind is not None and kind.startswith(b"text/event-stream"):
             exchange.streaming = True
         self._edit(head)
-        relay = self.relay = opened(self, head, answer, length=length, kind=kind, coding=coding)
-        answer.attach(relay)
-        relay.flush()
-        await relay.over()
-        await self._end(relay)
+        relay = self.relay = opened(
+            self, head, answer, length=answer.length, kind=kind, coding=answer.coding
+        )
+        if answer.ended:
+            relay.feed(answer.take(), True)
+        else:
+            answer.attach(relay)
+            relay.flush()
+            if not relay.is_over:
+                await relay.over()
+        if self.outlet.is_full and relay.fault is None:
+            await relay.room()
+        self._end(relay)
 
     async def _give(self, reply: Reply, *, rewritten: bool) -> None:
         """An answer of our own, whole or streamed."""
@@ -387,7 +460,9 @@ class Line:
         self._edit(head)
         length = None if reply.stream is not None else b"%d" % len(reply.body)
         kind = headers.get(b"content-type")
-        relay = self.relay = opened(self, head, None, length=length, kind=kind, coding=None, rewritten=rewritten)
+        relay = self.relay = opened(
+            self, head, None, length=length, kind=kind, coding=None, rewritten=rewritten
+        )
         if exchange.outcome is None and reply.outcome != "complete":
             relay.outcome = reply.outcome
         is_silent = exchange.method == b"HEAD" or reply.status in (204, 304)
@@ -396,7 +471,9 @@ class Line:
         else:
             relay.flush()
             await self._stream(reply, relay)
-        await self._end(relay)
+        if self.outlet.is_full and relay.fault is None:
+            await relay.room()
+        self._end(relay)
 
     async def _stream(self, reply: Reply, relay: Relay) -> None:
         assert reply.stream is not None
@@ -406,7 +483,8 @@ class Line:
                     relay.feed(data, False)
                 if relay.is_over:
                     return
-                await relay.room()
+                if self.outlet.is_full:
+                    await relay.room()
         except Exception as error:  # a stream that breaks off is cut like an upstream's
             log.error("reply_stream_failed", error=repr(error))
             relay.fail(UpstreamFault("The answer broke off.", code="reply_cut", detail=repr(error)))
@@ -424,10 +502,9 @@ class Line:
                 raise self.blame(hook, error) from error
         exchange.status = head.status
 
-    async def _end(self, relay: Relay) -> None:
+    def _end(self, relay: Relay) -> None:
         """The relay is over, for good or ill: the caller's connection goes on, or says by its end that it was cut."""
         if relay.fault is None:
-            await relay.room()
             self.outlet.done(keep=relay.keeps)
             return
         exchange = self.exchange
@@ -459,7 +536,9 @@ class Line:
         outcome = _outcome_of(error)
         try:
             await self._give(self._shaped(error, outcome), rewritten=False)
-        except GatewayError as fault:  # an `answer` hook failed on the error page: say the least, without it
+        except (
+            GatewayError
+        ) as fault:  # an `answer` hook failed on the error page: say the least, without it
             exchange.plan = exchange.plan.bare()
             exchange.error = fault
             self.relay = None
@@ -467,7 +546,13 @@ class Line:
 
     def _shaped(self, error: GatewayError, outcome: str) -> Reply:
         body = shape_error(self.exchange.surface, error.status, error.code, error.message)
-        return Reply(error.status, body, headers=error.headers, content_type=b"application/json", outcome=outcome)
+        return Reply(
+            error.status,
+            body,
+            headers=error.headers,
+            content_type=b"application/json",
+            outcome=outcome,
+        )
 
     # -- what the connection and plugins say in between ------------------------------------------------------------
 

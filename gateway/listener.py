@@ -31,13 +31,17 @@ class Callers:
         self.limits = gateway.config.limits
         self.connections: set[Caller] = set()
         self.is_draining = False
+        self.has_pages = False
         self._pages: web.Server | None = None
         self._paths: dict[bytes, None] = {}
 
     def open_pages(self, pages: web.Server, endpoints: list[Endpoint]) -> None:
         """Give these paths to aiohttp, connection and all."""
         self._pages = pages
-        self._paths = dict.fromkeys(endpoint.path.partition("{")[0].encode() for endpoint in endpoints)
+        self.has_pages = True
+        self._paths = dict.fromkeys(
+            endpoint.path.partition("{")[0].encode() for endpoint in endpoints
+        )
 
     def screened(self, exchange: Exchange) -> Screened:
         return self.screen.pass_over(exchange)
@@ -55,13 +59,21 @@ class Callers:
         if self._pages is None:
             return None
         path = target.partition(b"?")[0]
-        if path in self._paths or any(path.startswith(known) for known in self._paths if known.endswith(b"/")):
+        if path in self._paths or any(
+            path.startswith(known) for known in self._paths if known.endswith(b"/")
+        ):
             return self._pages()
         return None
 
     def refused(self, refusal: Refusal, peer: str) -> None:
         self.gateway.count("refused_requests")
-        log.info("request_refused", status=refusal.status, code=refusal.code, detail=refusal.detail, peer=peer)
+        log.info(
+            "request_refused",
+            status=refusal.status,
+            code=refusal.code,
+            detail=refusal.detail,
+            peer=peer,
+        )
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

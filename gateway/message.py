@@ -11,7 +11,7 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING, Final
 
 from gateway.errors import OwnFault
-from gateway.headers import HOP_BY_HOP, named_by_connection
+from gateway.headers import HOP_BY_HOP
 from gateway.refusal import reason_of
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ CLOSE: Final = b"Connection: close\r\n"
 KEEP: Final = b"Connection: keep-alive\r\n"  # HTTP/1.0 only: there it has to be said
 
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"connection"})
-_CONNECTION: Final = b"connection"
 _NEVER_UP: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect"}
 # Status lines are few; the cache is bounded because the reason phrase is the upstream's.
 _STATUS_LINES_MAX: Final = 256
@@ -65,35 +64,6 @@ def answer_head(head: Head, framing: bytes, *, edited: bool) -> bytes:
     return b"%b%b%b\r\n" % (line, fields, framing)
 
 
-def downward(items: list[tuple[bytes, bytes]]) -> tuple[list[tuple[bytes, bytes]], bytes | None, bytes | None, bytes | None]:
-    """An upstream's fields that may go to the caller, and the values of Content-Length, -Type and -Encoding.
-
-    Content-Length is taken out, as it is written with the framing.
-    """
-    passed = []
-    connection: list[bytes] = []
-    length = kind = coding = None
-    for pair in items:
-        lower = pair[0].lower()
-        if lower in HOP_BY_HOP:
-            if lower == _CONNECTION:
-                connection.append(pair[1])
-            continue
-        if lower == b"content-length":
-            length = pair[1].strip()
-            continue
-        if lower == b"content-type":
-            kind = pair[1]
-        elif lower == b"content-encoding":
-            coding = pair[1]
-        passed.append(pair)
-    if connection:
-        named = named_by_connection(connection) - {b"keep-alive", b"close"}
-        if named:
-            passed = [pair for pair in passed if pair[0].lower() not in named]
-    return passed, length, kind, coding
-
-
 def date() -> bytes:
     """The Date of our own answers, made once a second (RFC 9110 section 6.6.1)."""
     global _date
@@ -117,4 +87,4 @@ def _check(fields: bytes, count: int) -> None:
                        detail="a plugin set a field with a line break or NUL in it")  # fmt: skip
 
 
-__all__ = ["CHUNKED", "CLOSE", "KEEP", "answer_head", "date", "downward", "reason_of", "request_head"]
+__all__ = ["CHUNKED", "CLOSE", "KEEP", "answer_head", "date", "reason_of", "request_head"]

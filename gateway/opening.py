@@ -47,7 +47,9 @@ def opened(
             rewriters = _made(line, plan.rewrite)
         taps = _taps(line)
     is_events = kind is not None and kind.startswith(EVENT_STREAM)
-    needs_marker = is_events and answer is not None and answer.close_delimited and exchange.dialect is not None
+    needs_marker = (
+        is_events and answer is not None and answer.close_delimited and exchange.dialect is not None
+    )
     events = is_events and (bool(plan.settle) or needs_marker or _wants_events(rewriters, *taps))
     decoder = None
     if rewriters or taps[0] or events:
@@ -85,7 +87,9 @@ def opened(
     return relay
 
 
-def _framing(line: Line, head: Head, length: bytes | None, *, is_silent: bool) -> tuple[bytes, bool, bool, bool]:
+def _framing(
+    line: Line, head: Head, length: bytes | None, *, is_silent: bool
+) -> tuple[bytes, bool, bool, bool]:
     """The framing lines, whether the body is chunked, whether only the close ends it, and whether to keep the connection."""
     is_old = line.exchange.version == "1.0"
     keep = line.outlet.may_keep
@@ -152,7 +156,9 @@ def _decoder(
             detail=f"Content-Encoding: {coding.decode('latin-1')} although identity was asked for",
         )
     for tap in (*taps[0], *taps[1]):
-        line.tap_failed(tap, ValueError(f"cannot decode Content-Encoding: {coding.decode('latin-1')}"))
+        line.tap_failed(
+            tap, ValueError(f"cannot decode Content-Encoding: {coding.decode('latin-1')}")
+        )
     taps[0].clear()
     taps[1].clear()
     return None

@@ -55,7 +55,16 @@ class Null:
 class Collector:
     """Keeps an answer for the plugin that asked: its head as it is, its body without framing."""
 
-    __slots__ = ("_bytes_max", "_pieces", "_size", "head", "is_cut", "is_full", "is_too_large", "may_keep")
+    __slots__ = (
+        "_bytes_max",
+        "_pieces",
+        "_size",
+        "head",
+        "is_cut",
+        "is_full",
+        "is_too_large",
+        "may_keep",
+    )
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max

@@ -40,6 +40,7 @@ class _Scanner:
         self.places: dict[KeyPath, int] = {}
         self._line = 1
         self._line_at = 0
+        self._implied: set[KeyPath] = set()  # tables known by [table.below] alone, so far
         self._elements: dict[KeyPath, int] = {}  # how many [[headers]] of each array were seen
 
     def document(self) -> None:
@@ -64,6 +65,12 @@ class _Scanner:
             if path in self._elements:
                 self._note(path)
                 path = (*path, self._elements[path] - 1)
+            if index < len(parts) - 1 and path not in self.places:
+                self._note(path)
+                self._implied.add(path)
+        if path in self._implied:
+            self._implied.remove(path)
+            del self.places[path]
         self._note(path)
         self._skip(_SPACE)
         self.at += brackets
@@ -140,7 +147,7 @@ class _Scanner:
         return found[0]
 
     def _note(self, path: KeyPath) -> None:
-        # The first mention wins: a table is where its header is, not where its last sub-table is.
+        # The first mention wins: an array stands where its first element does.
         if path not in self.places:
             self._line += self.text.count("\n", self._line_at, self.at)
             self._line_at = self.at

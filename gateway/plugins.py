@@ -44,7 +44,17 @@ class NoConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class LoadedPlugin:
     """One plugin of this process: where it came from and what it does."""
 
-    __slots__ = ("config_type", "fails", "hooks", "instance", "measures", "module", "name", "reads", "source")
+    __slots__ = (
+        "config_type",
+        "fails",
+        "hooks",
+        "instance",
+        "measures",
+        "module",
+        "name",
+        "reads",
+        "source",
+    )
 
     def __init__(self, name: str, source: str, module: ModuleType) -> None:
         self.name = name
@@ -56,7 +66,9 @@ class LoadedPlugin:
         self.reads: str | None = getattr(kind, "reads", None)
         self.fails: str = getattr(kind, "fails", "closed")
         self.measures: bool = getattr(kind, "measures", False)
-        self.hooks: tuple[str, ...] = tuple(name for name in hooks.NAMES if _is_marked(getattr(kind, name, None)))
+        self.hooks: tuple[str, ...] = tuple(
+            name for name in hooks.NAMES if _is_marked(getattr(kind, name, None))
+        )
 
     @property
     def summary(self) -> str:
@@ -77,7 +89,10 @@ class Registry:
 
 def discover() -> dict[str, str]:
     """Every plugin that could be enabled by name, and where it would come from. Imports none of them."""
-    found = {point.name: f"entry point {point.value}" for point in importlib.metadata.entry_points(group=GROUP)}
+    found = {
+        point.name: f"entry point {point.value}"
+        for point in importlib.metadata.entry_points(group=GROUP)
+    }
     found.update(dict.fromkeys(_bundled(), "bundled"))
     return dict(sorted(found.items()))
 
@@ -113,7 +128,9 @@ def replan(config: Config, registry: Registry) -> dict[str, Plan]:
     problems: list[Problem] = []
     loaded = {_key(entry): plugin for entry in _every_name(config) for plugin in registry.plugins
               if plugin.name == _name_of(entry)}  # fmt: skip
-    by_entry = {entry: loaded[_key(entry)] for entry in _every_name(config) if _key(entry) in loaded}
+    by_entry = {
+        entry: loaded[_key(entry)] for entry in _every_name(config) if _key(entry) in loaded
+    }
     _check_tables(config, {plugin.name for plugin in registry.plugins}, problems)
     plans = _plans(config, by_entry, problems)
     if problems:
@@ -125,7 +142,10 @@ def replan(config: Config, registry: Registry) -> dict[str, Plan]:
 
 
 def _every_name(config: Config) -> list[str]:
-    return [*config.enabled, *(name for gateway in config.gateways.values() for name in gateway.enabled or ())]
+    return [
+        *config.enabled,
+        *(name for gateway in config.gateways.values() for name in gateway.enabled or ()),
+    ]
 
 
 def _key(entry: str) -> str:
@@ -147,8 +167,15 @@ def _import(entry: str, base: Path, problems: list[Problem]) -> LoadedPlugin | N
     """The plugin of one entry of `enabled`, or a problem."""
     try:
         found = _module(entry, base)
-    except Exception as error:  # whatever a module does on import is its own; here it is a reason not to start
-        problems.append(Problem(("enabled",), f'plugin "{entry}" cannot be imported: {type(error).__name__}: {error}'))
+    except (
+        Exception
+    ) as error:  # whatever a module does on import is its own; here it is a reason not to start
+        problems.append(
+            Problem(
+                ("enabled",),
+                f'plugin "{entry}" cannot be imported: {type(error).__name__}: {error}',
+            )
+        )
         return None
     if found is None:
         near = difflib.get_close_matches(entry, discover(), n=1)
@@ -220,14 +247,18 @@ def _check_hook(name: str, method: Callable[..., Any]) -> list[str]:
         near = difflib.get_close_matches(name, hooks.NAMES, n=1)
         return [f"unknown hook {name}" + (f"; did you mean {near[0]}?" if near else "")]
     options = getattr(method, f"{hooks.PROJECT}_impl")
-    if any(options.get(key) for key in ("wrapper", "hookwrapper", "tryfirst", "trylast", "specname")):
+    if any(
+        options.get(key) for key in ("wrapper", "hookwrapper", "tryfirst", "trylast", "specname")
+    ):
         return [f"hook {name}: @hookimpl takes no options here; the order is that of `enabled`"]
     wanted = getattr(hooks, name)
     texts = []
     given = [parameter for parameter in inspect.signature(method).parameters if parameter != "self"]
     names = list(inspect.signature(wanted).parameters)
     if given != names:
-        texts.append(f"hook {name}: takes (self, {', '.join(names)}), this one ({', '.join(['self', *given])})")
+        texts.append(
+            f"hook {name}: takes (self, {', '.join(names)}), this one ({', '.join(['self', *given])})"
+        )
     if name == "lifespan":
         if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
             texts.append("hook lifespan: put @asynccontextmanager under @hookimpl")
@@ -244,7 +275,9 @@ def _is_marked(method: object) -> bool:
 
 def _check_tables(config: Config, known: set[str], problems: list[Problem]) -> None:
     """A table for a plugin that exists nowhere is a typing error; one for a plugin that is merely off is fine."""
-    tables: list[tuple[tuple[str, ...], str]] = [(("plugins", name), name) for name in config.plugins]
+    tables: list[tuple[tuple[str, ...], str]] = [
+        (("plugins", name), name) for name in config.plugins
+    ]
     for gateway, settings in config.gateways.items():
         tables.extend((("gateways", gateway, "plugins", name), name) for name in settings.plugins)
     unknown = [(path, name) for path, name in tables if name not in known]
@@ -254,7 +287,13 @@ def _check_tables(config: Config, known: set[str], problems: list[Problem]) -> N
     for path, name in unknown:
         if name not in available:
             near = difflib.get_close_matches(name, sorted(available), n=1)
-            problems.append(Problem(path, "a table for a plugin that does not exist", nearest=near[0] if near else ""))
+            problems.append(
+                Problem(
+                    path,
+                    "a table for a plugin that does not exist",
+                    nearest=near[0] if near else "",
+                )
+            )
 
 
 # -- building --------------------------------------------------------------------------------------------------------
@@ -263,14 +302,23 @@ def _check_tables(config: Config, known: set[str], problems: list[Problem]) -> N
 def _settings(
     config: Config, plugin: LoadedPlugin, gateway: str | None, problems: list[Problem]
 ) -> msgspec.Struct | None:
-    where = ("plugins", plugin.name) if gateway is None else ("gateways", gateway, "plugins", plugin.name)
-    value, found = convert_table(plugin.config_type, config.table(plugin.name, gateway), where=where)
+    where = (
+        ("plugins", plugin.name)
+        if gateway is None
+        else ("gateways", gateway, "plugins", plugin.name)
+    )
+    value, found = convert_table(
+        plugin.config_type, config.table(plugin.name, gateway), where=where
+    )
     problems.extend(found)
     return value
 
 
 def _build(
-    plugin: LoadedPlugin, settings: msgspec.Struct, manager: pluggy.PluginManager, problems: list[Problem]
+    plugin: LoadedPlugin,
+    settings: msgspec.Struct,
+    manager: pluggy.PluginManager,
+    problems: list[Problem],
 ) -> None:
     try:
         plugin.instance = plugin.module.Plugin(settings)
@@ -278,22 +326,35 @@ def _build(
         manager.check_pending()
     except Exception as error:  # a constructor may refuse its config in its own words
         problems.append(
-            Problem(("plugins", plugin.name), f'plugin "{plugin.name}" cannot be built: {type(error).__name__}: {error}')
+            Problem(
+                ("plugins", plugin.name),
+                f'plugin "{plugin.name}" cannot be built: {type(error).__name__}: {error}',
+            )
         )
 
 
-def _plans(config: Config, loaded: Mapping[str, LoadedPlugin], problems: list[Problem]) -> dict[str, Plan]:
+def _plans(
+    config: Config, loaded: Mapping[str, LoadedPlugin], problems: list[Problem]
+) -> dict[str, Plan]:
     prefixes = tuple(prefix.encode() for prefix in config.server.header_prefixes)
     main = tuple(loaded[entry] for entry in config.enabled if entry in loaded)
     lists: dict[str, tuple[str | None, tuple[LoadedPlugin, ...]]] = {"default": (None, main)}
     for name, gateway in config.gateways.items():
-        own = main if gateway.enabled is None else tuple(loaded[e] for e in gateway.enabled if e in loaded)
+        own = (
+            main
+            if gateway.enabled is None
+            else tuple(loaded[e] for e in gateway.enabled if e in loaded)
+        )
         kept = () if gateway.open else tuple(p for p in main if p not in own and _guards(p))
         lists[name] = (name, kept + own)
     plans = {}
     for name, (table, plugins) in lists.items():
-        settings: dict[str, Any] = {plugin.name: _settings(config, plugin, table, problems) for plugin in plugins}
-        plans[name] = Plan(name, tuple(p for p in plugins if p.instance is not None), settings, prefixes)
+        settings: dict[str, Any] = {
+            plugin.name: _settings(config, plugin, table, problems) for plugin in plugins
+        }
+        plans[name] = Plan(
+            name, tuple(p for p in plugins if p.instance is not None), settings, prefixes
+        )
     return plans
 
 

@@ -52,9 +52,9 @@ class Refusal(Exception):
 
 
 class Screened:
-    """What the pass over the fields found: the body's framing, and the fields that may go up, in order."""
+    """What the pass over the fields found: the body's framing, the fields that may go up, whether to keep the connection."""
 
-    __slots__ = ("expects", "has_length", "host", "is_chunked", "size", "upward")
+    __slots__ = ("expects", "has_length", "host", "is_chunked", "keep", "size", "upward")
 
     def __init__(self) -> None:
         self.size: int | None = 0  # None with chunked
@@ -62,6 +62,7 @@ class Screened:
         self.has_length = False
         self.expects = False
         self.host = b""
+        self.keep = True
         self.upward: list[tuple[bytes, bytes]] = []
 
 
@@ -97,10 +98,10 @@ class Screen:
             lower = pair[0].lower()
             kind = _KINDS.get(lower)
             if kind is None:
-                if not lower.startswith(prefixes):
+                if lower.startswith(prefixes):
+                    self._control(exchange, lower, pair[1])
+                else:
                     upward.append(pair)
-                elif not lower.startswith(exchange.prefix):
-                    exchange.prefix = next(prefix for prefix in prefixes if lower.startswith(prefix))
             elif kind == _HOSTS:
                 hosts.append(pair[1])
             elif kind == _LENGTH:
@@ -121,19 +122,31 @@ class Screen:
         self._host(exchange, hosts, found)
         if origin is not None or site is not None:
             self._page(found.host, origin, site)
-        if connection:
+        if connection or exchange.version == "1.0":
             named = named_by_connection(connection)
+            found.keep = (
+                b"keep-alive" in named if exchange.version == "1.0" else b"close" not in named
+            )
             if not named <= _USUAL:
                 found.upward = [pair for pair in upward if pair[0].lower() not in named]
         if found.size is not None and found.size > self._body_bytes_max:
             raise Refusal(413, "body_bytes", "The request's body is too large.", "body_bytes_max")
         return found
 
+    def _control(self, exchange: Exchange, lower: bytes, value: bytes) -> None:
+        """A field that is ours: kept for plugins, never sent up. The caller's prefix is the one we answer with."""
+        if exchange.controls is None:
+            exchange.controls = {}
+            exchange.prefix = next(prefix for prefix in self._prefixes if lower.startswith(prefix))
+        exchange.controls.setdefault(lower, value)
+
     def _coding(self, exchange: Exchange, value: bytes, found: Screened) -> None:
         if exchange.version == "1.0":
             raise Refusal(400, "bad_request", "HTTP/1.0 has no Transfer-Encoding.")
         if value.strip().lower() != b"chunked":
-            raise Refusal(501, "transfer_coding", "The only Transfer-Encoding understood here is chunked.")
+            raise Refusal(
+                501, "transfer_coding", "The only Transfer-Encoding understood here is chunked."
+            )
         found.is_chunked = True
         found.size = None
 
@@ -146,9 +159,18 @@ class Screen:
         if host in self._known:
             return
         if _HOST.fullmatch(host) is None:
-            raise Refusal(400, "bad_host", "The Host field is not a host name or address with an optional port.")
+            raise Refusal(
+                400,
+                "bad_host",
+                "The Host field is not a host name or address with an optional port.",
+            )
         name = _without_port(host.decode("ascii").lower())
-        if not (self._any_host or name in self._hosts or is_loopback_name(name) or self._is_literal(name)):
+        if not (
+            self._any_host
+            or name in self._hosts
+            or is_loopback_name(name)
+            or self._is_literal(name)
+        ):
             raise Refusal(
                 403,
                 "host_not_allowed",
@@ -186,7 +208,11 @@ _USUAL: Final = frozenset({b"keep-alive", b"close", b"te", b"upgrade", b"transfe
 def is_loopback_name(name: str) -> bool:
     """localhost, anything under it (RFC 6761 section 6.3), and the loopback addresses."""
     address = _address(name)
-    return name == "localhost" or name.endswith(".localhost") or (address is not None and address.is_loopback)
+    return (
+        name == "localhost"
+        or name.endswith(".localhost")
+        or (address is not None and address.is_loopback)
+    )
 
 
 def is_host_allowed(host: str, allowed: Iterable[str], bound: str) -> bool:
@@ -224,7 +250,11 @@ def _bad_target(exchange: Exchange) -> tuple[int, str, str]:
         return 400, "bad_target", "OPTIONS * asks about no provider; name one in the path."
     if b"#" in exchange.target:
         return 400, "bad_target", "A request target has no fragment."
-    return 400, "bad_target", "The request target must be a path: this is a reverse proxy, not a forward one."
+    return (
+        400,
+        "bad_target",
+        "The request target must be a path: this is a reverse proxy, not a forward one.",
+    )
 
 
 def _expectation(exchange: Exchange, value: bytes, found: Screened) -> None:

@@ -64,7 +64,14 @@ class Relay:
     )
 
     def __init__(
-        self, exchange: Exchange, line: Watchers, outlet: Outlet, answer: Answer | None, head: bytes, *, chunked: bool
+        self,
+        exchange: Exchange,
+        line: Watchers,
+        outlet: Outlet,
+        answer: Answer | None,
+        head: bytes,
+        *,
+        chunked: bool,
     ) -> None:
         self.exchange = exchange
         self.line = line
@@ -110,7 +117,9 @@ class Relay:
         else:
             head = b""
         if size > COPY_BYTES_MAX:
-            outlet.writelines([b"%b%x\r\n" % (head, size), data, b"\r\n"] if self.chunked else [head, data])
+            outlet.writelines(
+                [b"%b%x\r\n" % (head, size), data, b"\r\n"] if self.chunked else [head, data]
+            )
         elif self.chunked and size:
             outlet.write(b"%b%x\r\n%b\r\n" % (head, size, data))
         else:
@@ -228,7 +237,9 @@ class Watched(Relay):
         self._decoder = decoder
         self._splitter = Splitter() if events else None
         dialect = exchange.dialect
-        self._is_end: Callable[[Event], bool] | None = dialect.is_end if events and dialect is not None else None
+        self._is_end: Callable[[Event], bool] | None = (
+            dialect.is_end if events and dialect is not None else None
+        )
         self._needs_marker = needs_marker and self._is_end is not None
         self._marked = False
         if self._is_end is not None:
@@ -327,7 +338,9 @@ class Watched(Relay):
     def _abort(self, error: Exception) -> None:
         if self.answer is not None:
             self.answer.abort()
-        fault = OwnFault("The answer could not be passed on.", code="rewrite_failed", detail=repr(error))
+        fault = OwnFault(
+            "The answer could not be passed on.", code="rewrite_failed", detail=repr(error)
+        )
         fault.__cause__ = error
         self.abandon(fault, TRUNCATED)
 
@@ -383,7 +396,9 @@ class Decoder:
     def feed(self, data: bytes, ended: bool) -> bytes:
         pieces = [self._inflate.decompress(data, INFLATE_STEP_BYTES)]
         while self._inflate.unconsumed_tail:
-            pieces.append(self._inflate.decompress(self._inflate.unconsumed_tail, INFLATE_STEP_BYTES))
+            pieces.append(
+                self._inflate.decompress(self._inflate.unconsumed_tail, INFLATE_STEP_BYTES)
+            )
         if ended:
             pieces.append(self._inflate.flush())
         return b"".join(pieces)

@@ -70,13 +70,6 @@ def warnings_of(config: Config) -> Iterator[Problem]:
             f"{server.host} is not a loopback address and allowed_hosts is empty: "
             "callers must name the bound host itself; list the names they use",
         )
-    for name, provider in config.providers.items():
-        if provider.api_key is not None and provider.api_key.inline:
-            yield inline_warning(("providers", name, "api_key"))
-
-
-def inline_warning(path: KeyPath) -> Problem:
-    return Problem(path, 'the secret stands in the file itself; write "env:NAME" or "file:/path"')
 
 
 def is_loopback(host: str) -> bool:

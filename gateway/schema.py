@@ -70,14 +70,16 @@ def meanings(type_: type) -> dict[str, str]:
     """Each field's meaning: the `name: meaning` lines of the docstring, and what continues them."""
     names = {field.name for field in msgspec.structs.fields(type_)}
     found: dict[str, str] = {}
-    current = ""
+    current, depth = "", 0
     for line in (type_.__doc__ or "").splitlines():
-        match = _MEANING.fullmatch(line.strip())
+        text = line.strip()
+        indent = len(line) - len(line.lstrip())
+        match = _MEANING.fullmatch(text)
         if match and match[1] in names:
-            current = match[1]
+            current, depth = match[1], indent
             found[current] = match[2]
-        elif current and line.strip():
-            found[current] += " " + line.strip()
+        elif current and text and indent > depth:
+            found[current] += " " + text
         else:
             current = ""
     return found

@@ -117,7 +117,9 @@ class Server:
                 except StartError as error:
                     raise StartError(f'plugin "{plugin.name}": {error}') from error
                 except Exception as error:
-                    raise StartError(f'plugin "{plugin.name}" failed to start: {error!r}') from error
+                    raise StartError(
+                        f'plugin "{plugin.name}" failed to start: {error!r}'
+                    ) from error
 
     def _endpoints(self) -> list[Endpoint]:
         found: list[Endpoint] = []
@@ -131,7 +133,9 @@ class Server:
                         found.append(item)
         return found
 
-    async def _open_admin(self, stack: AsyncExitStack, token: Any, endpoints: list[Endpoint]) -> str:
+    async def _open_admin(
+        self, stack: AsyncExitStack, token: Any, endpoints: list[Endpoint]
+    ) -> str:
         settings = self.gateway.config.admin
         app = admin.application(
             self.gateway,
@@ -158,7 +162,11 @@ class Server:
         settings = self.gateway.config.server
         own = [endpoint for endpoint in endpoints if endpoint.listener == "callers"]
         if own:
-            app = admin.pages(own, host=settings.host, allowed_hosts=lambda: self.gateway.config.server.allowed_hosts)
+            app = admin.pages(
+                own,
+                host=settings.host,
+                allowed_hosts=lambda: self.gateway.config.server.allowed_hosts,
+            )
             runner = web.AppRunner(app, access_log=None, handle_signals=False)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
@@ -166,7 +174,11 @@ class Server:
             self.callers.open_pages(runner.server, own)
         try:
             server = await loop.create_server(
-                lambda: Caller(self.callers), settings.host, settings.port, backlog=BACKLOG, reuse_address=True
+                lambda: Caller(self.callers),
+                settings.host,
+                settings.port,
+                backlog=BACKLOG,
+                reuse_address=True,
             )
         except OSError as error:
             raise StartError(f"[server] {settings.host}:{settings.port}: {error.strerror or error}; "
@@ -219,7 +231,12 @@ class Server:
         screen = Screen(config)
         # From here on nothing can fail.
         gateway = self.gateway
-        gateway.config, gateway.providers, gateway.table, gateway.plans = config, providers, table, plans
+        gateway.config, gateway.providers, gateway.table, gateway.plans = (
+            config,
+            providers,
+            table,
+            plans,
+        )
         gateway.pool.limits = self.callers.limits = config.limits
         self.callers.screen = screen
         set_up(config.log.level, config.log.format)
@@ -230,10 +247,14 @@ class Server:
 
     async def _drain(self, listener: asyncio.Server) -> None:
         callers = self.callers
-        log.info("draining", connections=len(callers.connections), exchanges=len(self.gateway.lines))
+        log.info(
+            "draining", connections=len(callers.connections), exchanges=len(self.gateway.lines)
+        )
         callers.drain()
         listener.close()
-        drained = asyncio.ensure_future(callers.empty(self.gateway.config.server.drain_timeout / 1e9))
+        drained = asyncio.ensure_future(
+            callers.empty(self.gateway.config.server.drain_timeout / 1e9)
+        )
         hurried = asyncio.ensure_future(self._hurry.wait())
         await asyncio.wait({drained, hurried}, return_when=asyncio.FIRST_COMPLETED)
         drained.cancel()

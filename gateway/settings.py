@@ -31,7 +31,7 @@ from gateway.convert import (
     secrets_in,
 )
 from gateway.places import KeyPath, find_places
-from gateway.rules import inline_warning, problems_of, warnings_of
+from gateway.rules import problems_of, warnings_of
 
 PREFIX: Final = "WEIR_"
 CONFIG_VARIABLE: Final = "WEIR_CONFIG"
@@ -59,7 +59,10 @@ class Loaded:
         self.config = config
         self.path = sources.path
         self._sources = sources
-        self.warnings = self._texts(warnings_of(config))
+        self.warnings = (
+            *self._texts(warnings_of(config)),
+            *self.inline_secrets(config.providers, ("providers",)),
+        )
 
     @property
     def base(self) -> Path:
@@ -78,9 +81,13 @@ class Loaded:
         return ConfigErrors(self._sources.in_order(list(errors.problems)))
 
     def inline_secrets(self, value: object, where: KeyPath) -> tuple[str, ...]:
-        """A warning for each secret of a plugin's `Config` that stands in the file itself."""
-        found = (path for path, secret in secrets_in(value, where) if secret.inline)
-        return self._texts(inline_warning(path) for path in found)
+        """A warning for each secret, of a plugin's `Config` say, that stands in the file itself."""
+        found = [path for path, secret in secrets_in(value, where) if secret.inline]
+        return self._texts(
+            Problem(path, 'the secret stands in the file itself; write "env:NAME" or "file:/path"')
+            for path in found
+            if self._sources.variable(path) is None
+        )
 
     def _texts(self, problems: Iterable[Problem]) -> tuple[str, ...]:
         return tuple(str(self._sources.located(problem)) for problem in problems)
@@ -169,7 +176,7 @@ class _Sources:
         return sorted(placed, key=lambda p: (p.place.startswith(PREFIX), self._line(p.path) or 0))
 
     def located(self, problem: Problem) -> Problem:
-        variable = self._variable(problem.path)
+        variable = self.variable(problem.path)
         if variable is not None:
             near = self._near_variable(problem, variable)
             return msgspec.structs.replace(problem, place=variable, nearest=near)
@@ -179,13 +186,13 @@ class _Sources:
         return msgspec.structs.replace(problem, place=f"{self.path}:{line}")
 
     def provenance(self, path: KeyPath) -> str:
-        variable = self._variable(path)
+        variable = self.variable(path)
         if variable is not None:
             return f"env {variable}"
         line = self._places.get(path)
         return "default" if line is None else f"file {self.path}:{line}"
 
-    def _variable(self, path: KeyPath) -> str | None:
+    def variable(self, path: KeyPath) -> str | None:
         """The variable that set this key, or the list it is in."""
         for end in range(len(path), 0, -1):
             if path[:end] in self.variables:

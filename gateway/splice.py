@@ -5,8 +5,9 @@ float, a doubled key one key, and every space moves. So these functions find whe
 and cut there. A path is a tuple of member names and array indexes: ("messages", 0, "content").
 
 What the grammar leaves open is settled like this. Of members of one name the last is the one that
-counts, as for orjson; `set_value` writes to all of them, so that no other parser reads another
-value, and `remove` takes all of them. A name is compared as it reads, however it is escaped.
+counts and is entered, as orjson does; at the path's last step `set_value` writes to all of them, so
+that no other parser reads another value, and `remove` takes all of them. A name is compared as it
+reads, however it is escaped.
 Strings are not checked to be UTF-8. A byte order mark stays. The whole body has to be JSON, and
 what is not raises ValueError with the position; so does nesting over `DEPTH_MAX`.
 
@@ -31,18 +32,19 @@ _WS: Final = rb"[ \t\n\r]*+"
 _STRING: Final = rb'"(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4}))*+"'
 _NUMBER: Final = rb"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+"
 _SCALAR: Final = rb"(?:" + _STRING + rb"|" + _NUMBER + rb"|true|false|null)"
-# A container of scalars is taken in one step: that is most of what bodies consist of.
-_FIELD: Final = _WS + _STRING + _WS + rb":" + _WS + _SCALAR + _WS
-_ELEMENT: Final = _WS + _SCALAR + _WS
-_FLAT: Final = (
-    rb"\{(?:" + _WS + rb"|" + _FIELD + rb"(?:," + _FIELD + rb")*+)\}"
-    rb"|\[(?:" + _WS + rb"|" + _ELEMENT + rb"(?:," + _ELEMENT + rb")*+)\]"
-)  # fmt: skip
+# A container of scalars is taken in one step, like a scalar. That is many of them, and the pattern
+# for deeper ones would grow fourfold with each level and gain less.
+_VALUE: Final = _WS + _SCALAR + _WS
+_MEMBER: Final = _WS + _STRING + _WS + rb":" + _VALUE
+_FLAT: Final = b"|".join(
+    rb"%b(?:%b|%b(?:,%b)*+)%b" % (opener, _WS, inside, inside, closer)
+    for opener, inside, closer in ((rb"\{", _MEMBER, rb"\}"), (rb"\[", _VALUE, rb"\]"))
+)
 
 _SPACE: Final = re.compile(_WS)
-_ATOM: Final = re.compile(rb"(?:" + _SCALAR + rb"|" + _FLAT + rb")")
+_ATOM: Final = re.compile(_SCALAR + rb"|" + _FLAT)
 _KEY: Final = re.compile(_WS + rb"(" + _STRING + rb")" + _WS + rb":" + _WS)
-_NEXT: Final = re.compile(_WS + rb"([,\]}])" + _WS)
+_NEXT: Final = re.compile(_WS + rb"([,\]}])")
 
 _OBJECT: Final = ord("{")
 _ARRAY: Final = ord("[")
@@ -59,15 +61,24 @@ class _Item(NamedTuple):
     end: int
 
 
+class _Place(NamedTuple):
+    """How far a path leads: a container, what is in it, and what of that the next step means.
+
+    depth: the number of that step; the last one, unless nothing was found.
+    """
+
+    start: int
+    items: list[_Item]
+    found: list[_Item]
+    depth: int
+
+
 def get_span(body: bytes, path: Path) -> tuple[int, int] | None:
     """Give the start and end of the value at `path`, or None where there is none."""
-    span = _document(body)
-    for step in path:
-        found = _matching(body, _items(body, span[0])[0], span[0], step)
-        if not found:
-            return None
-        span = found[-1].value, found[-1].end
-    return span
+    if not path:
+        return _document(body)[:2]
+    found = _follow(body, path).found
+    return (found[-1].value, found[-1].end) if found else None
 
 
 def set_value(body: bytes, path: Path, value: object) -> bytes:
@@ -76,31 +87,29 @@ def set_value(body: bytes, path: Path, value: object) -> bytes:
     Objects that are missing on the way are made; an index may be the next after the last. Anything
     else that does not fit the path is a ValueError.
     """
-    start, end = _document(body)
-    for number, step in enumerate(path):
-        items, close = _items(body, start)
-        found = _matching(body, items, start, step)
-        last = number == len(path) - 1
-        if not found:
-            made = _nested(path[number + 1 :], value)
-            return _inserted(body, (start, close), items, step, made)
-        if last:
-            return _replaced(body, found, orjson.dumps(value))
-        start, end = found[-1].value, found[-1].end
-    return body[:start] + orjson.dumps(value) + body[end:]
+    if not path:
+        start, end, _ = _document(body)
+        return body[:start] + orjson.dumps(value) + body[end:]
+    place = _follow(body, path)
+    if not place.found:
+        return _inserted(body, place, path, value)
+    new = orjson.dumps(value)
+    pieces = []
+    end = 0
+    for item in place.found:
+        pieces += [body[end : item.value], new]
+        end = item.end
+    return b"".join([*pieces, body[end:]])
 
 
 def remove(body: bytes, path: Path) -> bytes:
     """Give the body without the member or element at `path`; the same body if there is none."""
     if not path:
         raise ValueError("a document cannot be removed from itself")
-    parent = get_span(body, path[:-1])
-    if parent is None:
+    _, items, found, _ = _follow(body, path)
+    if not found:
         return body
-    items, _ = _items(body, parent[0])
-    gone = set(_matching(body, items, parent[0], path[-1]))
-    if not gone:
-        return body
+    gone = set(found)
     pieces = [body[: items[0].start]]
     for number, item in enumerate(items):
         if item in gone:
@@ -112,37 +121,32 @@ def remove(body: bytes, path: Path) -> bytes:
     return b"".join(pieces)
 
 
-def _replaced(body: bytes, items: list[_Item], value: bytes) -> bytes:
-    pieces = []
-    end = 0
-    for item in items:
-        pieces += [body[end : item.value], value]
-        end = item.end
-    return b"".join([*pieces, body[end:]])
-
-
-def _inserted(
-    body: bytes, container: tuple[int, int], items: list[_Item], step: str | int, value: object
-) -> bytes:
-    start, close = container
+def _inserted(body: bytes, place: _Place, path: Path, value: object) -> bytes:
+    start, items, _, depth = place
+    step = path[depth - 1]
+    for missing in reversed(path[depth:]):
+        if not isinstance(missing, str):
+            raise ValueError(f"no array is made for the index {missing}")  # noqa: TRY004
+        value = {missing: value}
     new = orjson.dumps(value)
     if isinstance(step, str) and body[start] == _OBJECT:
         new = orjson.dumps(step) + b":" + new
     elif body[start] != _ARRAY or step != len(items):
         raise ValueError(f"nothing can be set at {step!r} of the value at byte {start}")
-    if items:
-        at = items[-1].end
-        return body[:at] + b"," + new + body[at:]
-    return body[: start + 1] + new + body[start + 1 :]
+    at = items[-1].end if items else start + 1
+    return body[:at] + (b"," if items else b"") + new + body[at:]
 
 
-def _nested(path: Path, value: object) -> object:
-    """Wrap a value in the objects that a path asks for."""
-    for step in reversed(path):
-        if not isinstance(step, str):
-            raise ValueError(f"no array is made for the index {step}")  # noqa: TRY004
-        value = {step: value}
-    return value
+def _follow(body: bytes, path: Path) -> _Place:
+    start, _, items = _document(body)
+    depth = 1
+    while True:
+        found = _matching(body, items, start, path[depth - 1])
+        if not found or depth == len(path):
+            return _Place(start, items, found, depth)
+        start = found[-1].value
+        items, _ = _items(body, start)
+        depth += 1
 
 
 def _matching(body: bytes, items: list[_Item], start: int, step: str | int) -> list[_Item]:
@@ -168,78 +172,96 @@ def _is_key(written: bytes, key: str, plain: bytes) -> bool:
         return False  # half of a surrogate pair is no name that anybody could ask for
 
 
-def _document(body: bytes) -> tuple[int, int]:
-    """Check that the body is JSON and give the span of its value."""
-    start = _SPACE.match(body, len(_BOM) if body.startswith(_BOM) else 0).end()
-    end = _end_of(body, start)
-    rest = _SPACE.match(body, end).end()
+def _document(body: bytes) -> tuple[int, int, list[_Item]]:
+    """Check that the body is JSON; give the start and end of its value, and what that holds."""
+    start = _after_space(body, len(_BOM) if body.startswith(_BOM) else 0)
+    items, end = _items(body, start)
+    rest = _after_space(body, end)
     if rest != len(body):
         raise _fault(rest)
-    return start, end
+    return start, end, items
 
 
 def _items(body: bytes, start: int) -> tuple[list[_Item], int]:
-    """List what a container holds, with the place of its closing bracket. A scalar holds nothing."""
+    """List what the value at `start` holds, checked in full, and give its end."""
+    closer = _CLOSERS.get(body[start]) if start < len(body) else None
+    if closer is None:
+        return [], _end_of(body, start)  # a scalar holds nothing
     items: list[_Item] = []
-    kind = body[start]
-    at = _SPACE.match(body, start + 1).end()
-    if kind not in _CLOSERS or body[at] == _CLOSERS[kind]:
-        return items, at
+    at = _after_space(body, start + 1)
+    if body[at : at + 1] == b"%c" % closer:
+        return items, at + 1
     while True:
         first = key_end = at
-        if kind == _OBJECT:
-            key = _KEY.match(body, at)
-            key_end, at = key.end(1), key.end()
-        end = _end_of(body, at)
+        if body[start] == _OBJECT:
+            key_end, at = _after_key(body, at)
+        end = _end_of(body, at, depth=1)
         items.append(_Item(first, key_end, at, end))
-        following = _NEXT.match(body, end)
-        if following[1] != b",":
-            return items, following.start(1)
-        at = following.end()
+        sign, at = _after_sign(body, end)
+        if sign == closer:
+            return items, at
+        if sign != _COMMA:
+            raise _fault(at - 1)
+        at = _after_space(body, at)
 
 
-def _end_of(body: bytes, at: int) -> int:
-    """Give the end of the value that starts at `at`, checked in full."""
+def _end_of(body: bytes, at: int, depth: int = 0) -> int:
+    """Give the end of the value at `at`, checked in full, that stands in `depth` containers."""
     closers: list[int] = []
     while True:
         atom = _ATOM.match(body, at)
         if atom is None:
+            if depth + len(closers) == DEPTH_MAX - 1:
+                raise ValueError(f"nested deeper than {DEPTH_MAX} at byte {at}")
             at = _opened(body, at, closers)
             continue
         at = atom.end()
         while closers:
-            following = _NEXT.match(body, at)
-            if following is None:
-                raise _fault(_SPACE.match(body, at).end())
-            at = following.end()
-            sign = body[following.start(1)]
+            sign, following = _after_sign(body, at)
             if sign == _COMMA:
-                if closers[-1] == _CLOSERS[_OBJECT]:
-                    at = _after_key(body, at)
+                at = _content(body, following, closers[-1])
                 break
             if sign != closers.pop():
-                raise _fault(following.start(1))
-            at = following.end(1)
+                raise _fault(following - 1)
+            at = following
         else:
             return at
 
 
 def _opened(body: bytes, at: int, closers: list[int]) -> int:
+    """Enter a container that holds another one, or is broken."""
     kind = body[at] if at < len(body) else 0
     if kind not in _CLOSERS:
         raise _fault(at)
-    if len(closers) == DEPTH_MAX:
-        raise ValueError(f"nested deeper than {DEPTH_MAX} at byte {at}")
     closers.append(_CLOSERS[kind])
-    at = _SPACE.match(body, at + 1).end()
-    return _after_key(body, at) if kind == _OBJECT else at
+    return _content(body, at + 1, closers[-1])
 
 
-def _after_key(body: bytes, at: int) -> int:
+def _content(body: bytes, at: int, closer: int) -> int:
+    """Give the start of the value that comes first in a container or after a comma in it."""
+    return _after_key(body, at)[1] if closer == _CLOSERS[_OBJECT] else _after_space(body, at)
+
+
+def _after_key(body: bytes, at: int) -> tuple[int, int]:
+    """Give the end of a key, and where its value starts."""
     key = _KEY.match(body, at)
     if key is None:
-        raise _fault(at)
-    return key.end()
+        raise _fault(_after_space(body, at))
+    return key.end(1), key.end()
+
+
+def _after_sign(body: bytes, at: int) -> tuple[int, int]:
+    """Give the comma or bracket that follows a value, and where the next thing starts."""
+    found = _NEXT.match(body, at)
+    if found is None:
+        raise _fault(_after_space(body, at))
+    return body[found.start(1)], found.end()
+
+
+def _after_space(body: bytes, at: int) -> int:
+    found = _SPACE.match(body, at)
+    assert found is not None  # it matches nothing, too
+    return found.end()
 
 
 def _fault(at: int) -> ValueError:

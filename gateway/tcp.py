@@ -19,7 +19,11 @@ _GONE: Final = frozenset({7, 8, 9, 11})
 def bytes_acked(sock: socket.socket) -> int | None:
     """How many bytes the other end's kernel has acknowledged, the SYN included; None where that cannot be known."""
     info = _info(sock, 128)
-    return None if info is None or len(info) < 128 else int.from_bytes(info[_BYTES_ACKED], sys.byteorder)
+    return (
+        None
+        if info is None or len(info) < 128
+        else int.from_bytes(info[_BYTES_ACKED], sys.byteorder)
+    )
 
 
 def is_gone(sock: socket.socket) -> bool:

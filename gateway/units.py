@@ -39,9 +39,9 @@ _SIZE_BY_LOWER: Final = {unit.lower(): factor for unit, factor in SIZE_UNITS.ite
 DURATION_MAX: Final = 3650 * DURATION_UNITS["d"]
 SIZE_MAX: Final = 1 << 50
 
-# At most 15 digits on a side: everything in the ranges above, and no text whose conversion takes
+# At most 18 digits on a side: everything in the ranges above, and no text whose conversion takes
 # long.
-_WRITTEN: Final = re.compile(r"([0-9]{1,16})(?:\.([0-9]{1,15}))?[ ]?([A-Za-z]+)", re.ASCII)
+_WRITTEN: Final = re.compile(r"([0-9]{1,18})(?:\.([0-9]{1,18}))?[ ]?([A-Za-z]+)", re.ASCII)
 
 
 class Duration(int):

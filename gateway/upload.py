@@ -1,112 +1,69 @@
-"""The request body on its way up.
+"""A request body that streams up: with back-pressure, in constant memory, once.
 
-Three cases: there is none; it is whole in memory, because a plugin read it or because it came along with the head; or
-it streams. A whole body may be sent any number of times. A streamed one goes up once, with back-pressure and no
-memory, except that what was sent before any answer is kept up to `replay_bytes_max`, for the one case where sending
-again is no second sending: a kept connection whose kernel acknowledged nothing.
+What was sent before any answer came is kept up to `replay_bytes_max`, for the one case where sending again is no
+second sending: a kept connection whose kernel acknowledged nothing. Bodies that are whole in memory, because a plugin
+read them or because they came along with the head, need none of this (`gateway.line`).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from gateway.message import CHUNKED
 from gateway.relay import LAST_CHUNK
 
 if TYPE_CHECKING:
     from gateway.caller import RequestBody
     from gateway.config import Limits
-    from gateway.exchange import Attempt, Exchange
-    from gateway.refusal import Screened
     from gateway.upstream import Answer, Upstream
-
-NO_BODY: Final = b""
 
 
 class Upload:
-    """One exchange's body, for all its attempts."""
+    """One exchange's body on its way."""
 
     __slots__ = (
         "_answer",
         "_body",
         "_connection",
-        "_exchange",
+        "_is_chunked",
         "_kept",
         "_kept_bytes",
         "_kept_bytes_max",
-        "_screened",
-        "_streams",
-        "_whole",
     )
 
-    def __init__(self, body: RequestBody, exchange: Exchange, screened: Screened, limits: Limits) -> None:
+    def __init__(self, body: RequestBody, limits: Limits) -> None:
         self._body = body
-        self._exchange = exchange
-        self._screened = screened
+        self._is_chunked = body.is_chunked
         self._kept_bytes_max = limits.replay_bytes_max
         self._connection: Upstream | None = None
         self._answer: Answer | None = None
-        self._kept: list[bytes] | None = []
+        self._kept: list[bytes] | None = None
         self._kept_bytes = 0
-        self._streams = False  # slices have been taken from the caller and are gone
-        self._whole: bytes | None = None
-
-    def first(self) -> bytes | None:
-        """What `attempt.body` starts as: the whole body, or None if it streams."""
-        if self._whole is None:
-            body = self._body
-            if self._exchange.body is not None:
-                self._whole = self._exchange.body
-            elif body.is_empty:
-                self._whole = NO_BODY
-            elif body.complete and not self._streams:
-                self._whole = b"".join(body.held)
-        return self._whole
 
     @property
-    def may_repeat(self) -> bool:
-        """Whether another attempt can be made."""
-        return self._whole is not None or not self._streams
+    def is_under_way(self) -> bool:
+        """Whether slices have been taken from the caller, so that no other attempt can have them."""
+        return self._connection is not None
 
     @property
     def may_replay(self) -> bool:
         """Whether the very same bytes can be written to a fresh connection."""
-        return self._whole is not None or self._kept is not None
+        return self._kept is not None
 
-    def framing(self, attempt: Attempt) -> bytes:
-        """The lines that say how long the body is: as the caller said it, unless a plugin read or changed the body."""
-        screened = self._screened
-        body = attempt.body
-        if body is None:
-            return CHUNKED if screened.is_chunked else b"Content-Length: %d\r\n" % (screened.size or 0)
-        if screened.is_chunked and self._is_untouched(body):
-            return CHUNKED
-        if body or screened.has_length or screened.is_chunked:
-            return b"Content-Length: %d\r\n" % len(body)
-        return b""
-
-    def begin(self, connection: Upstream, head: bytes, attempt: Attempt) -> Answer:
-        """Write the request to a connection, and keep the rest of the body coming."""
-        is_head = self._exchange.method == b"HEAD"
-        body = attempt.body
-        if body is not None:
-            if self._screened.is_chunked and self._is_untouched(body):
-                body = _framed(body) + LAST_CHUNK
-            return connection.ask(head + body if body else head, is_head=is_head, uploading=False)
-        source = self._body
-        if not self._streams:
-            self._streams = True
-            first = b"".join(source.held)
-            self._keep(self._frame(first, source.complete))
+    def begin(self, connection: Upstream, head: bytes, *, is_head: bool) -> Answer:
+        """Write the head and what there is of the body, and keep the rest coming."""
+        body = self._body
+        is_first = self._connection is None
+        if is_first:
+            self._kept = []
+            self._keep(self._frame(b"".join(body.held), body.complete))
         self._connection = connection
-        connection.upload = source
-        self._answer = connection.ask(
-            head + b"".join(self._kept or ()), is_head=is_head, uploading=not source.complete
-        )
-        if not source.complete:
-            source.start(self._take)
-            if connection.is_full:
-                source.pause()
+        connection.upload = body
+        first = head + b"".join(self._kept or ())
+        self._answer = connection.ask(first, is_head=is_head, uploading=not body.complete)
+        if is_first:
+            body.start(self._take)
+        if connection.is_full:
+            body.pause()
         return self._answer
 
     def _take(self, data: bytes, complete: bool) -> None:
@@ -121,9 +78,9 @@ class Upload:
             connection.uploaded()
 
     def _frame(self, data: bytes, complete: bool) -> bytes:
-        if not self._screened.is_chunked:
+        if not self._is_chunked:
             return data
-        framed = _framed(data)
+        framed = framed_chunk(data)
         return framed + LAST_CHUNK if complete else framed
 
     def _keep(self, framed: bytes) -> None:
@@ -135,9 +92,7 @@ class Upload:
         else:
             self._kept.append(framed)
 
-    def _is_untouched(self, body: bytes) -> bool:
-        return self._exchange.body is None and body is self._whole
 
-
-def _framed(data: bytes) -> bytes:
+def framed_chunk(data: bytes) -> bytes:
+    """A chunk (RFC 9112 section 7.1); nothing for no data, because an empty chunk would be the last."""
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""

@@ -15,12 +15,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import httptools
 
 from gateway.errors import UpstreamFault
-from gateway.headers import Headers
+from gateway.headers import HOP_BY_HOP, Headers, named_by_connection
 from gateway.tcp import bytes_acked
 
 if TYPE_CHECKING:
@@ -33,6 +34,17 @@ BAD_FRAMING: Final = "The upstream's answer was not valid HTTP."
 CUT: Final = "The upstream broke off in the middle of its answer."
 TOO_SLOW: Final = "The upstream did not answer in time."
 FELL_SILENT: Final = "The upstream fell silent in the middle of its answer."
+
+
+_DROP, _LENGTH, _TYPE, _ENCODING, _CODING, _CONNECTION = range(6)
+_KINDS: Final = dict.fromkeys(HOP_BY_HOP, _DROP) | {
+    b"content-length": _LENGTH,
+    b"content-type": _TYPE,
+    b"content-encoding": _ENCODING,
+    b"transfer-encoding": _CODING,
+    b"connection": _CONNECTION,
+}
+_KNOWN_REASONS: Final = frozenset(status.phrase.encode() for status in HTTPStatus) | {b""}
 
 
 class Sink(Protocol):
@@ -55,6 +67,7 @@ class Answer:
     __slots__ = (
         "bodiless",
         "close_delimited",
+        "coding",
         "connection",
         "ended",
         "fault",
@@ -63,7 +76,8 @@ class Answer:
         "headers",
         "held",
         "held_bytes",
-        "is_sized",
+        "kind",
+        "length",
         "reason",
         "sink",
         "status",
@@ -78,7 +92,9 @@ class Answer:
         self.reason = b""
         self.headers = Headers()
         self.head_known = False
-        self.is_sized = False
+        self.length: bytes | None = None  # the values of Content-Length, -Type and -Encoding
+        self.kind: bytes | None = None
+        self.coding: bytes | None = None
         self.close_delimited = False
         self.held: list[bytes] = []
         self.held_bytes = 0
@@ -89,17 +105,16 @@ class Answer:
         self.waiter: asyncio.Future[None] | None = None
         self.wants_preview = False
 
-    async def head(self) -> None:
-        """Wait until the head or a fault is known; raises a fault that came first. The connection keeps the deadline.
+    def head_fault(self) -> UpstreamFault | None:
+        """Why there is no head to go on with, once one of the two is known.
 
         A fault after the head is the sink's to hear, behind the bytes that came before it. Bad framing is the
         exception: while nothing has gone out, an answer in doubt is no answer.
         """
-        while not self.head_known and self.fault is None:
-            await self._next()
         fault = self.fault
         if fault is not None and (not self.head_known or fault.code == BAD_FRAMING_CODE):
-            raise fault
+            return fault
+        return None
 
     async def preview(self, bytes_max: int) -> bytes:
         """Hold the body back until its first event is whole, it ended, or that many bytes are there."""
@@ -108,19 +123,25 @@ class Answer:
             text = b"".join(self.held)
             if len(text) >= bytes_max or b"\n\n" in text or b"\r\n\r\n" in text or b"\r\r" in text:
                 break
-            await self._next()
+            await self.news()
         self.wants_preview = False
         return b"".join(self.held)
 
     def attach(self, sink: Sink) -> None:
         """From now on slices go to the sink as they come; what was held goes first."""
         self.sink = sink
-        self.resume()
-        held, self.held, self.held_bytes = b"".join(self.held), [], 0
-        if held or self.ended:
-            sink.feed(held, self.ended)
+        if self.connection is not None:
+            self.connection.resume()
+        if self.held or self.ended:
+            sink.feed(self.take(), self.ended)
         if self.fault is not None:
             sink.fail(self.fault)
+
+    def take(self) -> bytes:
+        """What was held until now."""
+        held = self.held
+        self.held = []
+        return held[0] if len(held) == 1 else b"".join(held)
 
     def abort(self) -> None:
         """Drop the connection now, unless the answer is whole already."""
@@ -140,7 +161,8 @@ class Answer:
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(None)
 
-    async def _next(self) -> None:
+    async def news(self) -> None:
+        """Wait for the head, more of a held body, or a fault. The connection keeps the deadline."""
         self.waiter = asyncio.get_running_loop().create_future()
         try:
             await self.waiter
@@ -187,7 +209,9 @@ class Upstream(asyncio.Protocol):
         self.sock = sock
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made
         self._body: list[bytes] = []
-        self.on_body = self._body.append  # llhttp calls list.append itself: no frame of ours per slice
+        self.on_body = (
+            self._body.append
+        )  # llhttp calls list.append itself: no frame of ours per slice
         self.parser = httptools.HttpResponseParser(self)
         self.answer: Answer | None = None
         self.upload: Upload | None = None
@@ -215,11 +239,12 @@ class Upstream(asyncio.Protocol):
     def ask(self, request: bytes, *, is_head: bool, uploading: bool) -> Answer:
         """Write a request (head and what there is of the body) and return its answer in progress."""
         answer = self.answer = Answer(self, is_head=is_head)
-        self._acked = self._acked_now() if self.reused else None
+        if self.reused:
+            # On a plain connection all that was written before was acknowledged before it was answered; the SYN is 1.
+            self._acked = bytes_acked(self.sock) if self.origin.tls else self.written + 1
         self._bytes_seen = 0
         self._uploading = uploading
-        self._keep = False
-        self._since_ns = time.monotonic_ns()
+        self._active = True
         self.written += len(request)
         self.transport.write(request)
         return answer
@@ -259,19 +284,24 @@ class Upstream(asyncio.Protocol):
             self._wrong = "switched protocols unasked"
         except httptools.HttpParserError as error:
             self._wrong = self._wrong or str(error)
-        if answer.bodiless and self._body:
-            self._wrong = self._wrong or "a body where none can be"
         if not answer.head_known:
             self._bytes_seen += len(data)
             if self._bytes_seen > self.pool.limits.upstream_header_bytes_max:
                 self._wrong = self._wrong or "the head of the answer is too large"
+        elif answer.bodiless and self._body:
+            self._wrong = self._wrong or "a body where none can be"
+        if len(self._fields) > self.pool.limits.header_count_max:  # of the head, or of trailers
+            self._wrong = self._wrong or "too many fields"
         if self._wrong:
             self._fail(UpstreamFault(BAD_FRAMING, code=BAD_FRAMING_CODE, detail=self._wrong))
             return
-        self._pass_on(answer)
+        if answer.head_known:
+            self._pass_on(answer)
 
     def eof_received(self) -> None:
-        self._notified = True  # with TLS: close_notify was seen; a bare FIN does not come here under uvloop
+        self._notified = (
+            True  # with TLS: close_notify was seen; a bare FIN does not come here under uvloop
+        )
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_lost = True
@@ -280,12 +310,19 @@ class Upstream(asyncio.Protocol):
         answer = self.answer
         if answer is None:
             return
-        if answer.head_known and answer.close_delimited and error is None and self._ended_by_close():
+        if (
+            answer.head_known
+            and answer.close_delimited
+            and error is None
+            and self._ended_by_close()
+        ):
             answer.ended = True
             self._pass_on(answer)
             return
         if answer.head_known:
-            fault = UpstreamFault(CUT, code="upstream_cut", detail=_cause(error, "closed in mid-answer"))
+            fault = UpstreamFault(
+                CUT, code="upstream_cut", detail=_cause(error, "closed in mid-answer")
+            )
         else:
             fault = UpstreamFault(
                 NO_ANSWER,
@@ -319,8 +356,6 @@ class Upstream(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._fields.append((name, value))
-        if len(self._fields) > self.pool.limits.header_count_max:
-            self._wrong = "too many header fields"
 
     def on_headers_complete(self) -> None:
         answer = self.answer
@@ -334,9 +369,8 @@ class Upstream(asyncio.Protocol):
             answer.reason = b""
             return
         answer.status = status
-        answer.headers.items = fields
         answer.first_byte_ns = time.monotonic_ns()
-        self._frame(answer, fields)
+        self._sort(answer, fields)
         answer.head_known = True
 
     def on_message_complete(self) -> None:
@@ -376,7 +410,10 @@ class Upstream(asyncio.Protocol):
             seconds = self.idle_timeout_ns / 1e9
             self._fail(
                 UpstreamFault(
-                    FELL_SILENT, status=504, code="upstream_idle", detail=f"no byte for {seconds:g} s"
+                    FELL_SILENT,
+                    status=504,
+                    code="upstream_idle",
+                    detail=f"no byte for {seconds:g} s",
                 )
             )
 
@@ -399,27 +436,52 @@ class Upstream(asyncio.Protocol):
 
     # -- inner -----------------------------------------------------------------------------------------------------
 
-    def _frame(self, answer: Answer, fields: list[tuple[bytes, bytes]]) -> None:
-        """Judge the framing fields; llhttp has already refused two lengths and a length beside an encoding."""
+    def _sort(self, answer: Answer, fields: list[tuple[bytes, bytes]]) -> None:
+        """Judge the framing and sort out which fields may go on, in one pass.
+
+        llhttp has already refused two lengths, and a length beside an encoding.
+        """
+        passed: list[tuple[bytes, bytes]] = []
+        connection: list[bytes] = []
         coded = False
-        for name, value in fields:
-            lower = name.lower()
-            if lower == b"content-length":
-                answer.is_sized = True
-            elif lower == b"transfer-encoding":
-                if value.strip().lower() != b"chunked" or self.parser.get_http_version() != "1.1":
-                    self._wrong = "a transfer coding that is not plain chunked"
+        for pair in fields:
+            lower = pair[0].lower()
+            kind = _KINDS.get(lower)
+            if kind is None:
+                passed.append(pair)
+            elif kind == _LENGTH:
+                answer.length = pair[1].strip()
+            elif kind == _TYPE:
+                answer.kind = pair[1]
+                passed.append(pair)
+            elif kind == _ENCODING:
+                answer.coding = pair[1]
+                passed.append(pair)
+            elif kind == _CODING:
                 coded = True
-        if any(byte < 32 and byte != 9 or byte == 127 for byte in answer.reason):
+                if pair[1].strip().lower() != b"chunked" or self.parser.get_http_version() != "1.1":
+                    self._wrong = "a transfer coding that is not plain chunked"
+            elif kind == _CONNECTION:
+                connection.append(pair[1])
+        if connection:
+            named = named_by_connection(connection) - {b"keep-alive", b"close"}
+            if named:
+                passed = [pair for pair in passed if pair[0].lower() not in named]
+        answer.headers.items = passed
+        reason = answer.reason
+        if reason not in _KNOWN_REASONS and any(
+            byte < 32 and byte != 9 or byte == 127 for byte in reason
+        ):
             self._wrong = "control bytes in the reason phrase"
-        if answer.bodiless or answer.status in (204, 304):
+        status = answer.status
+        if answer.bodiless or status == 204 or status == 304:
             # llhttp waits for the body of a HEAD answer: the next answer needs a parser that does not.
             self._spent = answer.bodiless
             answer.bodiless = True
             answer.ended = True
             self._keep = not coded and self.parser.should_keep_alive()
         else:
-            answer.close_delimited = not answer.is_sized and not coded
+            answer.close_delimited = answer.length is None and not coded
 
     def _pass_on(self, answer: Answer) -> None:
         body = self._body
@@ -442,10 +504,15 @@ class Upstream(asyncio.Protocol):
         if data:
             answer.held.append(data)
             answer.held_bytes += len(data)
-            if not ended and answer.held_bytes > self.pool.limits.buffer_bytes_max and not answer.wants_preview:
+            if (
+                not ended
+                and answer.held_bytes > self.pool.limits.buffer_bytes_max
+                and not answer.wants_preview
+            ):
                 self.pause()
-        if answer.head_known:
-            answer.wake()
+        waiter = answer.waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def _release(self, answer: Answer) -> None:
         """The answer is whole: the connection goes back to the pool, or away."""
@@ -458,8 +525,10 @@ class Upstream(asyncio.Protocol):
         if self._keep and not uploading and not self._paused_writing:
             if self._paused:
                 self.resume()
-            self._since_ns = time.monotonic_ns()
+            self._active = True
             self.reused = True
+            if self._fields:
+                self._fields = []  # trailers: dropped (RFC 9110 section 6.5.1)
             if self._spent:
                 self._spent = False
                 self.parser = httptools.HttpResponseParser(self)
@@ -492,12 +561,6 @@ class Upstream(asyncio.Protocol):
     def _ended_by_close(self) -> bool:
         return not self.origin.tls or self._notified
 
-    def _acked_now(self) -> int | None:
-        if self.origin.tls:
-            return bytes_acked(self.sock)
-        # On a plain connection all that was written before was acknowledged before it was answered; the SYN is 1.
-        return self.written + 1
-
     def _reached(self, error: Exception | None) -> bool:
         """Whether the upstream may have seen any of the request: its kernel acknowledged a byte of it, or we can't know.
 
@@ -506,7 +569,9 @@ class Upstream(asyncio.Protocol):
         if not self.reused:
             return True
         if self.sock.family == socket.AF_UNIX:
-            return not isinstance(error, BrokenPipeError)  # EPIPE: the other end was closed before the write
+            return not isinstance(
+                error, BrokenPipeError
+            )  # EPIPE: the other end was closed before the write
         acked = bytes_acked(self.sock)
         return acked is None or self._acked is None or acked > self._acked
 

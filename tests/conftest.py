@@ -1,11 +1,11 @@
-"""What all tests share: the size of the long ones, and the summary's line on the SDKs that ran."""
+"""What all tests share: the switch to full sizes, and the summary's lines on the SDKs that ran."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,13 +26,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("battery" if config.getoption("--battery") else "test")
     config.pluginmanager.register(Sdks(), "sdks")
-
-
-@pytest.fixture(scope="session")
-def scale(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
-    """Choose a number for `make test` or for `make battery`: `rounds = scale(50, 10_000)`."""
-    full = bool(request.config.getoption("--battery"))
-    return lambda small, large: large if full else small
 
 
 class Sdks:

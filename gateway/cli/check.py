@@ -47,9 +47,7 @@ def command(path: str | None) -> None:
     keys = list(_secrets(providers or {}, plugins))
     for text in [*loaded.warnings, *_inline(loaded, plugins), *_open_files(loaded, keys)]:
         _line("warning", text)
-    for name, secret in keys:
-        if secret.missing:
-            _line("no key", f"{name}: {secret.reference} is {secret.why_missing}")
+    _tell_missing(loaded, keys)
     _finish(errors, f"{loaded.path or 'built-in defaults'}: {len(config.enabled)} plugins, ok")
 
 
@@ -67,6 +65,20 @@ def _finish(errors: list[str], good: str = "") -> None:
     if errors:
         raise SystemExit(CONFIG_ERROR)
     say(good)
+
+
+def _tell_missing(loaded: settings.Loaded, keys: list[tuple[str, Secret]]) -> None:
+    """What the configuration names, a line each; the usual variables of the others in one."""
+    usual = []
+    for name, secret in keys:
+        if not secret.missing:
+            continue
+        if loaded.provenance.get(name, "default") == "default":
+            usual.append(f"{name.split('.')[1]} ({secret.reference})")
+        else:
+            _line("no key", f"{name}: {secret.reference} is {secret.why_missing}")
+    if usual:
+        _line("no key", f"callers bring their own for {', '.join(usual)}")
 
 
 def _line(kind: str, text: str) -> None:

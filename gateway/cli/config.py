@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import click
@@ -14,10 +13,9 @@ import orjson
 from gateway import settings
 from gateway.cli.registry import bundled, table_types
 from gateway.cli.text import aligned, config_option, json_option, say, say_json
-from gateway.config import Config
 from gateway.convert import convert_table
 from gateway.places import KeyPath
-from gateway.providers import build
+from gateway.providers import built_in_names
 from gateway.schema import schema, written
 from gateway.secret import MASK, Secret
 from gateway.units import Duration, Size
@@ -32,7 +30,7 @@ def command() -> None:
 def show_schema() -> None:
     """Print the JSON Schema of config.toml, bundled plugins and providers included."""
     types = {plugin.name: plugin.config_type for plugin in bundled()}
-    say_json(schema(types, build(Config(), Path())))
+    say_json(schema(types, built_in_names()))
 
 
 @command.command("show")

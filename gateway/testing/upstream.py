@@ -191,7 +191,7 @@ class ScriptedUpstream:
         except BrokenOff as broken:
             connection.broke(broken)
         except OSError as error:
-            connection.error = error
+            connection.failed(error)
         except Exception as error:  # the script's own fault; the test hears of it at the end
             self.faults.append(error)
         finally:

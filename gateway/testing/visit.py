@@ -140,6 +140,12 @@ class Connection:
         if broken.ending != SILENCE:
             self.note(time.monotonic_ns(), was_reset=broken.ending == RESET)
 
+    def failed(self, error: OSError) -> None:
+        """Keep what a write found out: to write to one who is gone is an error."""
+        self.error = error
+        if isinstance(error, ConnectionError):
+            self.note(time.monotonic_ns(), was_reset=True)
+
     def _shut(self, how: int) -> None:
         self.is_ended = True
         # The method of SSLSocket would also forget the TLS state, under a thread that may use it.

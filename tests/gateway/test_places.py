@@ -105,11 +105,22 @@ def test_windows_line_ends_count_once():
 
 
 def test_a_table_stands_where_its_header_is_even_after_its_children():
-    assert find_places("[a.b]\nx = 1\n[a]\ny = 2\n") == {
-        ("a",): 1,
+    assert find_places("[a.b]\nx = 1\n[a]\ny = 2\n[a.c]\n") == {
         ("a", "b"): 1,
         ("a", "b", "x"): 2,
+        ("a",): 3,
         ("a", "y"): 4,
+        ("a", "c"): 5,
+    }
+
+
+def test_a_table_without_a_header_stands_where_its_first_child_does():
+    assert find_places("x = 1\n[a.b.c]\ny = 2\n") == {
+        ("x",): 1,
+        ("a",): 2,
+        ("a", "b"): 2,
+        ("a", "b", "c"): 2,
+        ("a", "b", "c", "y"): 3,
     }
 
 

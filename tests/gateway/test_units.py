@@ -46,7 +46,7 @@ BAD_DURATIONS = [
     ("", "a number needs a unit: ns, us, ms, s, m, h or d"),
     ("-5s", "a number needs a unit: ns, us, ms, s, m, h or d"),
     ("1m30s", "a number needs a unit: ns, us, ms, s, m, h or d"),
-    ("٥s", "a number needs a unit: ns, us, ms, s, m, h or d"),
+    ("\N{ARABIC-INDIC DIGIT FIVE}s", "a number needs a unit: ns, us, ms, s, m, h or d"),
     ("9" * 40 + "s", "a number needs a unit: ns, us, ms, s, m, h or d"),
     ("5 parsecs", "unknown unit; use ns, us, ms, s, m, h or d"),
     ("5S", "unknown unit; use ns, us, ms, s, m, h or d"),
@@ -127,9 +127,10 @@ def test_a_written_size_is_read_back_as_it_was(count):
 def test_anything_else_is_a_value_error_and_nothing_worse(value):
     for parse, most in ((parse_duration, DURATION_MAX), (parse_size, SIZE_MAX)):
         try:
-            assert 0 <= parse(value) <= most
-        except ValueError as error:
-            assert str(error)
+            count = parse(value)
+        except ValueError:
+            continue
+        assert 0 <= count <= most
 
 
 def test_arithmetic_gives_plain_integers():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import pkgutil
 import re
 import subprocess
@@ -19,6 +20,7 @@ import plugins
 from gateway import hooks
 from gateway.config import Admin, Config, GatewayConfig, Limits, Log, ProviderConfig, Server
 from gateway.convert import convert_table
+from gateway.schema import meanings
 from tests.tidy.source import ROOT, Tree, hold, repository
 
 # Whole tables; their keys are looked for in the tables themselves.
@@ -50,7 +52,7 @@ class Key:
 
 def keys(text: str) -> Iterator[Key]:
     section = ""
-    above = ""
+    above: list[str] = []
     lines = text.splitlines()
     for number, line in enumerate(lines):
         head, key = _SECTION.match(line), _KEY.match(line)
@@ -59,8 +61,9 @@ def keys(text: str) -> Iterator[Key]:
         elif key is not None:
             value, comment = _value(key[2], lines[number + 1 :])
             if value is not None:
-                yield Key(section, key[1], value, comment or above)
-        above = line.lstrip("# ") if line.startswith("#") and key is None and head is None else ""
+                yield Key(section, key[1], value, comment or " ".join(above))
+        is_comment = line.startswith("# ") and key is None and head is None
+        above = [*above, line.removeprefix("# ")] if is_comment else []
 
 
 def _value(first: str, rest: list[str]) -> tuple[Any, str]:
@@ -71,7 +74,7 @@ def _value(first: str, rest: list[str]) -> tuple[Any, str]:
             value = tomllib.loads("v = " + "\n".join(lines))["v"]
         except tomllib.TOMLDecodeError:
             continue
-        comment = re.search(r"#\s*([^\"'\]]+)$", first)
+        comment = re.search(r"\s#\s*([^\"'\]]+)$", first)
         return value, comment[1] if comment else ""
     return None, ""
 
@@ -79,10 +82,13 @@ def _value(first: str, rest: list[str]) -> tuple[Any, str]:
 def undocumented(text: str, sections: Mapping[str, type[msgspec.Struct]]) -> list[str]:
     """List the keys that config.toml lacks, shows with another default, or says nothing about."""
     shown = list(keys(text))
+    heads = [head[1] for head in map(_SECTION.match, text.splitlines()) if head is not None]
     complaints = []
     for pattern, struct in sections.items():
         for field in msgspec.structs.fields(struct):
             if not pattern and field.encode_name in TABLES:
+                continue
+            if any(_is_under(head, pattern, field.encode_name) for head in heads):
                 continue
             found = [key for key in shown if _is(key, pattern, field.encode_name)]
             where = f"[{pattern}] {field.encode_name}"
@@ -95,14 +101,20 @@ def _is(key: Key, pattern: str, name: str) -> bool:
     return matched is not None and key.name == name
 
 
+def _is_under(head: str, pattern: str, name: str) -> bool:
+    start = re.escape(f"{pattern}.{name}.").replace(r"\*", r"[\w-]+")
+    return re.match(start, f"{head}.") is not None
+
+
 def _faults(
     found: list[Key], pattern: str, struct: type[msgspec.Struct], field: Any
 ) -> Iterator[str]:
     if not found:
         yield "is not in config.toml"
         return
-    if not any(key.meaning for key in found):
-        yield "has no word about its meaning"
+    meaning = meanings(struct).get(field.name, "")
+    if meaning not in [key.meaning for key in found]:
+        yield f"its docstring says {meaning!r}, config.toml {found[0].meaning!r}"
     if pattern.startswith("gateways") or field.default is None:
         return  # an example is all that can be shown
     default = field.default
@@ -210,6 +222,15 @@ def test_config_toml_holds_no_key_that_does_not_exist():
     hold(unknown(repository().texts["config.toml"], sections()))
 
 
+def test_the_schema_of_config_toml_is_what_the_code_generates():
+    text = repository().texts["config.toml"]
+    named = re.match(r"#:schema \./([\w./]+)\n", text)
+    assert named is not None
+    command = [sys.executable, "-m", "gateway", "config", "schema"]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=30)
+    assert json.loads(done.stdout) == json.loads(repository().texts[named[1]])
+
+
 def test_the_readme_lists_each_hook_with_its_signature():
     hold(unlisted(readme(), {signature(name): "a hook" for name in hooks.NAMES}))
 
@@ -264,6 +285,14 @@ def test_the_readmes_plugin_can_be_enabled(tmp_path):
 
 
 class Sample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table.
+
+    size_max: How much.
+    names: Who,
+        and in what order.
+    key: What it opens.
+    """
+
     size_max: int = 5
     names: tuple[str, ...] = ("a", "b")
     key: str | None = None
@@ -271,12 +300,12 @@ class Sample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def test_the_rule_on_config_toml_can_fail():
-    text = '[plugins.sample]\nsize_max = 6  # how much\nnames = [\n  "a",\n  "b",\n]\n'
-    text += "# What it opens.\n# key = 'x'\nother = 1\n"
+    text = '[plugins.sample]\nsize_max = 6  # How much.\n# Who.\nnames = [\n  "a",\n  "b",\n]\n'
+    text += "# What it\n# opens.\n#key = 'x'\nother = 1\n"
     struct: dict[str, type[msgspec.Struct]] = {"plugins.sample": Sample}
     assert undocumented(text, struct) == [
         "[plugins.sample] size_max: the default is 5, shown is 6",
-        "[plugins.sample] names: has no word about its meaning",
+        "[plugins.sample] names: its docstring says 'Who, and in what order.', config.toml 'Who.'",
         "[plugins.sample] wait: is not in config.toml",
     ]
     assert unknown(text, struct) == ["[plugins.sample] other: there is no such key"]

@@ -16,7 +16,6 @@ TOP = {
     "Makefile": "the commands",
     "README.md": "what it is and how to use it",
     "bench": "what it costs",
-    "config.schema.json": "what an editor checks config.toml against",
     "config.toml": "every key with its default",
     "docs": "what is too long for the README",
     "gateway": "the core",

@@ -21,7 +21,11 @@ def test_a_whole_answer_is_complete():
         answer = caller.answer()
 
     assert (answer.version, answer.status, answer.reason) == (b"HTTP/1.1", 200, b"OK")
-    assert (answer.body, answer.ending, answer.get(b"content-length")) == (b"hello", "complete", b"5")
+    assert (answer.body, answer.ending, answer.get(b"content-length")) == (
+        b"hello",
+        "complete",
+        b"5",
+    )
     assert upstream.requests[0].raw == (
         b"POST /x HTTP/1.1\r\nHost: localhost\r\nA: 1\r\nContent-Length: 2\r\n\r\n{}"
     )

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from gateway.testing import RawCaller, ScriptedUpstream, answers, sized
+from gateway.testing import RawCaller, ScriptedUpstream, answers, exchange_bytes, sized
 
 
 def test_connections_and_requests_are_kept_in_order():
@@ -63,10 +63,12 @@ def test_a_script_that_fails_fails_the_test():
     def broken(visit):
         raise LookupError("the script's own fault")
 
-    with pytest.raises(LookupError), ScriptedUpstream(broken) as upstream:
-        with RawCaller(upstream.port) as caller:
-            caller.request(b"GET", b"/")
-            caller.everything()
+    upstream = ScriptedUpstream(broken)
+    upstream.__enter__()
+    assert exchange_bytes(upstream.port, b"GET / HTTP/1.1\r\n\r\n") == b""
+
+    with pytest.raises(LookupError):
+        upstream.__exit__(None, None, None)
 
 
 def test_nothing_is_left_when_it_ends():

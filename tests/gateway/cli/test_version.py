@@ -1,0 +1,12 @@
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from click.testing import CliRunner
+
+from gateway.cli import main
+
+
+def test_the_version_is_the_distributions():
+    result = CliRunner().invoke(main, ["version"])
+    assert (result.exit_code, result.output) == (0, f"weir {version('weir')}\n")

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gateway.config import (
+    Admin,
+    Config,
+    GatewayConfig,
+    Limits,
+    Log,
+    ProviderConfig,
+    Server,
+    merged,
+)
+from gateway.schema import meanings
+from gateway.units import Duration, Size, parse_duration, parse_size
+
+STRUCTS = [Config, Server, Admin, Limits, Log, ProviderConfig, GatewayConfig]
+
+# The promises of the documentation; who changes one changes what every installation does.
+DEFAULTS = {
+    "header_timeout": parse_duration("10s"),
+    "header_count_max": 128,
+    "header_bytes_max": parse_size("64KiB"),
+    "body_bytes_max": parse_size("1GiB"),
+    "read_bytes_max": parse_size("32MiB"),
+    "body_rate_min": parse_size("500B"),
+    "body_rate_grace": parse_duration("10s"),
+    "connections_max": 10_000,
+    "origin_connections_max": 1_000,
+    "pipeline_bytes_max": parse_size("64KiB"),
+    "keepalive_timeout": parse_duration("75s"),
+    "stall_timeout": parse_duration("60s"),
+    "linger_timeout": parse_duration("2s"),
+    "preview_bytes_max": parse_size("64KiB"),
+    "attempts_max": 10,
+    "call_depth_max": 3,
+    "call_count_max": 16,
+    "buffer_bytes_max": parse_size("64KiB"),
+    "upstream_header_bytes_max": parse_size("256KiB"),
+    "dns_cache_max": 256,
+    "dns_cache_ttl": parse_duration("30s"),
+    "idle_upstream_max": 64,
+    "upstream_keepalive_timeout": parse_duration("60s"),
+    "replay_bytes_max": parse_size("256KiB"),
+}
+
+
+@pytest.mark.parametrize("struct", STRUCTS, ids=lambda struct: struct.__name__)
+def test_every_key_has_a_meaning_and_every_meaning_a_key(struct):
+    names = [field.name for field in msgspec.structs.fields(struct)]
+    assert list(meanings(struct)) == names
+    assert all(text.endswith(".") for text in meanings(struct).values())
+
+
+@pytest.mark.parametrize("struct", STRUCTS, ids=lambda struct: struct.__name__)
+def test_every_struct_is_frozen_and_refuses_unknown_keys(struct):
+    assert struct.__struct_config__.frozen
+    assert struct.__struct_config__.forbid_unknown_fields
+
+
+def test_the_limits_are_what_is_promised():
+    limits = Limits()
+    assert {name: getattr(limits, name) for name in limits.__struct_fields__} == DEFAULTS
+
+
+def test_every_bound_in_bytes_is_a_size_and_every_time_a_duration():
+    for struct in (Server, Limits, ProviderConfig):
+        for field in msgspec.structs.fields(struct):
+            if field.name.endswith(("_timeout", "_ttl", "_grace")):
+                assert field.type is Duration, field.name
+            if "_bytes_" in field.name:
+                assert field.type is Size, field.name
+
+
+def test_a_provider_waits_as_long_as_is_promised():
+    provider = ProviderConfig()
+    waits = (provider.connect_timeout, provider.first_byte_timeout, provider.idle_timeout)
+    assert [str(wait) for wait in waits] == ["5s", "10m", "2m"]
+
+
+def test_both_listeners_are_on_loopback_by_default():
+    config = Config()
+    assert (config.server.host, config.server.port) == ("127.0.0.1", 8080)
+    assert (config.admin.host, config.admin.port) == ("127.0.0.1", 8081)
+
+
+def test_the_state_path_has_its_tilde_expanded():
+    assert Config().state_path == Path.home() / ".local/state/weir"
+
+
+def test_a_plugins_table_is_the_main_one_with_the_gateways_over_it():
+    config = Config(
+        plugins={"cache": {"ttl": "1m", "store": {"kind": "memory", "size": 1}}},
+        gateways={"a": GatewayConfig(plugins={"cache": {"store": {"size": 2}}, "new": {"x": 1}})},
+    )
+    assert config.table("cache") == {"ttl": "1m", "store": {"kind": "memory", "size": 1}}
+    assert config.table("cache", "a") == {"ttl": "1m", "store": {"kind": "memory", "size": 2}}
+    assert config.table("new", "a") == {"x": 1}
+    assert config.table("new") == {}
+    assert config.table("nowhere", "a") == {}
+
+
+def test_what_table_gives_is_the_askers_own():
+    raw = {"store": {"size": 1}}
+    config = Config(plugins={"cache": raw})
+    config.table("cache")["store"]["size"] = 2
+    assert raw == {"store": {"size": 1}}
+
+
+@pytest.mark.parametrize(
+    ("below", "above", "both"),
+    [
+        ({}, {}, {}),
+        ({"a": 1}, {"b": 2}, {"a": 1, "b": 2}),
+        ({"a": 1}, {"a": 2}, {"a": 2}),
+        ({"a": [1, 2]}, {"a": [3]}, {"a": [3]}),
+        ({"a": {"b": 1}}, {"a": 2}, {"a": 2}),
+        ({"a": 1}, {"a": {"b": 2}}, {"a": {"b": 2}}),
+        (
+            {"a": {"b": 1, "c": {"d": 1}}},
+            {"a": {"c": {"e": 2}}},
+            {"a": {"b": 1, "c": {"d": 1, "e": 2}}},
+        ),
+    ],
+)
+def test_tables_merge_in_depth_and_other_values_replace(below, above, both):
+    assert merged(below, above) == both

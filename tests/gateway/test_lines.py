@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.lines import BATCH_LINES_MAX, LineWriter
+from gateway.secret import Secret
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """A pipe of the smallest size: its reading and its writing end."""
+    read, write = os.pipe()
+    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
+    yield read, write
+    for end in (read, write):
+        os.close(end)
+
+
+def drained(fd: int) -> bytes:
+    """Read what is there, until nothing came for a while."""
+    parts = []
+    while select.select([fd], [], [], 0.2)[0]:
+        parts.append(os.read(fd, 65_536))
+    return b"".join(parts)
+
+
+def until(condition: Callable[[], Any], timeout_s: float = 5.0) -> None:
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "did not happen in time"
+        time.sleep(0.005)
+
+
+def written(path: Path, writer: LineWriter) -> list[bytes]:
+    assert writer.close()
+    return path.read_bytes().splitlines()
+
+
+def test_lines_are_appended_in_order(tmp_path):
+    path = tmp_path / "out"
+    path.write_bytes(b"before\n")
+    writer = LineWriter(path)
+    for number in range(1_000):
+        writer.put(b"%d" % number)
+    assert written(path, writer) == [b"before", *(b"%d" % number for number in range(1_000))]
+    assert writer.dropped == 0
+
+
+def test_a_line_is_there_soon_without_a_flush(tmp_path):
+    path = tmp_path / "out"
+    writer = LineWriter(path)
+    writer.put(b"one")
+    until(lambda: path.read_bytes() == b"one\n", 1.0)
+    writer.put(b"two")
+    until(lambda: path.read_bytes() == b"one\ntwo\n", 1.0)
+    assert writer.close()
+
+
+def test_flush_waits_for_what_was_put_before(tmp_path):
+    path = tmp_path / "out"
+    writer = LineWriter(path)
+    for number in range(3 * BATCH_LINES_MAX):
+        writer.put(b"%d" % number)
+    assert writer.flush()
+    assert len(path.read_bytes().splitlines()) == 3 * BATCH_LINES_MAX
+    assert writer.close()
+
+
+def test_nothing_to_write_needs_no_thread(tmp_path):
+    before = threading.active_count()
+    writer = LineWriter(tmp_path / "out")
+    assert writer.flush()
+    assert writer.close()
+    assert threading.active_count() == before
+    assert (tmp_path / "out").read_bytes() == b""
+
+
+def test_items_are_rendered_in_the_writers_thread(tmp_path):
+    names = []
+
+    def render(item: tuple[str, int]) -> bytes:
+        names.append(threading.current_thread().name)
+        return f"{item[0]}={item[1]}".encode()
+
+    path = tmp_path / "out"
+    writer = LineWriter(path, render=render)
+    writer.put(("a", 1))
+    writer.put(b"ready")
+    writer.put(("b", 2))
+    assert written(path, writer) == [b"a=1", b"ready", b"b=2"]
+    assert names == ["lines", "lines"]
+
+
+def test_without_a_renderer_an_item_is_called(tmp_path):
+    path = tmp_path / "out"
+    writer = LineWriter(path)
+    writer.put(lambda: b"made late")
+    assert written(path, writer) == [b"made late"]
+
+
+def test_a_line_that_cannot_be_rendered_takes_no_other_with_it(tmp_path):
+    path = tmp_path / "out"
+    writer = LineWriter(path, render=lambda item: b"%d" % (10 // item))
+    for item in (1, 0, 2):
+        writer.put(item)
+    first, bad, last = written(path, writer)
+    assert (first, last) == (b"10", b"5")
+    assert json.loads(bad)["event"] == "log_line_failed"
+    assert "ZeroDivisionError" in json.loads(bad)["error"]
+
+
+def test_secrets_are_blanked_whatever_way_they_came(tmp_path):
+    secret = Secret(b"sk-live-in-a-line")
+    path = tmp_path / "out"
+    writer = LineWriter(path, render=lambda item: b"rendered " + item[0])
+    writer.put((secret.reveal(),))
+    writer.put(b"ready " + secret.reveal())
+    assert written(path, writer) == [b"rendered ***", b"ready ***"]
+
+
+def test_a_stuck_reader_never_holds_the_caller_and_what_is_lost_is_counted(pipe):
+    read, write = pipe
+    writer = LineWriter(write, queue_max=100)
+    line = b"x" * 1_000
+    writer.put(line)
+    until(lambda: select.select([read], [], [], 0)[0])
+    slowest = 0.0
+    for _ in range(2_000):
+        before = time.perf_counter()
+        writer.put(line)
+        slowest = max(slowest, time.perf_counter() - before)
+    assert slowest < 0.2
+    assert writer.dropped > 1_000
+    assert not writer.flush(0.05)
+    lost = writer.dropped
+    lines = drained(read).splitlines()
+    counts = [json.loads(text)["count"] for text in lines if text.startswith(b"{")]
+    assert sum(counts) == lost
+    assert lines.count(line) == 2_001 - lost
+    assert all(text == line or b'"event":"log_lines_dropped"' in text for text in lines)
+    assert writer.close()
+
+
+def test_a_stream_that_somebody_made_non_blocking_loses_nothing(pipe):
+    read, write = pipe
+    os.set_blocking(write, False)
+    writer = LineWriter(write)
+    for number in range(3_000):
+        writer.put(b"%06d" % number)
+    assert drained(read).splitlines() == [b"%06d" % number for number in range(3_000)]
+    assert writer.dropped == 0
+    assert writer.close()
+
+
+def test_a_reader_that_is_gone_costs_lines_and_nothing_else():
+    read, write = os.pipe()
+    os.close(read)
+    writer = LineWriter(write)
+    for _ in range(5):
+        writer.put(b"x")
+    assert writer.flush()
+    until(lambda: writer.dropped == 5)
+    assert writer.close()
+    os.close(write)
+
+
+def test_a_full_disk_costs_lines_and_is_told_when_there_is_room_again(tmp_path):
+    path = tmp_path / "out"
+    fd = os.open("/dev/full", os.O_WRONLY)
+    writer = LineWriter(fd)
+    writer.put(b"lost")
+    assert writer.flush()
+    assert writer.dropped == 1
+    room = os.open(path, os.O_WRONLY | os.O_CREAT)
+    os.dup2(room, fd)
+    writer.put(b"kept")
+    assert writer.close()
+    kept, told = path.read_bytes().splitlines()
+    assert kept == b"kept"
+    assert json.loads(told)["count"] == 1
+    os.close(fd)
+    os.close(room)
+
+
+def test_a_file_that_was_moved_away_is_made_again(tmp_path):
+    path = tmp_path / "out"
+    writer = LineWriter(path)
+    writer.put(b"one")
+    assert writer.flush()
+    path.rename(tmp_path / "out.1")
+    writer.put(b"two")
+    assert writer.flush()
+    path.rename(tmp_path / "out.2")
+    path.write_bytes(b"")
+    writer.put(b"three")
+    assert writer.close()
+    texts = [(tmp_path / name).read_bytes() for name in ("out.1", "out.2", "out")]
+    assert texts == [b"one\n", b"two\n", b"three\n"]
+
+
+def test_a_new_file_is_closed_to_strangers(tmp_path):
+    writer = LineWriter(tmp_path / "out")
+    assert (tmp_path / "out").stat().st_mode & 0o007 == 0
+    assert writer.close()
+
+
+def test_a_path_that_cannot_be_opened_is_told_at_once(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        LineWriter(tmp_path / "none" / "out")
+
+
+def test_close_ends_the_thread_and_the_descriptor(tmp_path):
+    before = threading.active_count()
+    writer = LineWriter(tmp_path / "out")
+    writer.put(b"x")
+    assert writer.close()
+    assert threading.active_count() == before
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(writer.fd)
+
+
+def test_close_gives_up_on_a_stuck_reader_in_time(pipe):
+    read, write = pipe
+    writer = LineWriter(write)
+    for _ in range(20):
+        writer.put(b"x" * 1_000)
+    before = time.monotonic()
+    assert not writer.close(0.1)
+    assert time.monotonic() - before < 2.0
+    drained(read)
+
+
+def test_many_threads_may_put(tmp_path):
+    path = tmp_path / "out"
+    writer = LineWriter(path)
+
+    def put_many(name: int) -> None:
+        for number in range(1_000):
+            writer.put(b"%d %d" % (name, number))
+
+    threads = [threading.Thread(target=put_many, args=(name,)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    lines = written(path, writer)
+    assert len(lines) == 4_000
+    for name in range(4):
+        mine = [line for line in lines if line.startswith(b"%d " % name)]
+        assert mine == [b"%d %d" % (name, number) for number in range(1_000)]
+
+
+def test_put_is_cheap(tmp_path):
+    writer = LineWriter(tmp_path / "out", render=lambda item: b"%d" % item, queue_max=1_000_000)
+    best = 1.0
+    for _ in range(5):
+        before = time.perf_counter()
+        for number in range(10_000):
+            writer.put(number)
+        best = min(best, (time.perf_counter() - before) / 10_000)
+    # It takes some 0.1 us; the bound leaves room for a busy machine.
+    assert best < 2e-6
+    assert writer.close(10)

@@ -1,0 +1,75 @@
+"""How large the long tests are: small for `make test`, full for `make battery`. The one table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """bodies: generated bodies that must arrive unchanged, in each direction.
+    lone_events: events timed one by one. lone_ms: what the slowest of 99 in 100 may take.
+    deaths: rounds of every way in which an upstream dies, for every client.
+    departures: rounds of every way in which a caller leaves. departure_ms: when the upstream must
+    have seen it, at p99 of all rounds.
+    slow_readers, healthy_streams: callers that stop reading, beside streams that do not suffer.
+    slow_bytes: what each slow reader has asked for. slow_s: how long the peak lasts.
+    healthy_gap_ms: what the gap between two events may grow by.
+    stale_posts: POSTs against an upstream that closes idle connections as they are reused.
+    upload_bytes: the large upload that must cost no memory.
+    pipelined: requests that a caller sends at once.
+    idle_connections: callers that connect and say nothing.
+    """
+
+    bodies: int
+    lone_events: int
+    lone_ms: float
+    deaths: int
+    departures: int
+    departure_ms: float
+    slow_readers: int
+    healthy_streams: int
+    slow_bytes: int
+    slow_s: float
+    healthy_gap_ms: float
+    stale_posts: int
+    upload_bytes: int
+    pipelined: int
+    idle_connections: int
+
+
+# Times are loose where the machine may be busy with other things; the battery wants an idle one.
+SMALL = Sizes(
+    bodies=400,
+    lone_events=40,
+    lone_ms=250,
+    deaths=1,
+    departures=2,
+    departure_ms=1000,
+    slow_readers=20,
+    healthy_streams=5,
+    slow_bytes=50_000_000,
+    slow_s=1.0,
+    healthy_gap_ms=200,
+    stale_posts=400,
+    upload_bytes=64_000_000,
+    pipelined=200,
+    idle_connections=200,
+)
+FULL = Sizes(
+    bodies=10_000,
+    lone_events=2_000,
+    lone_ms=5,
+    deaths=50,
+    departures=42,
+    departure_ms=100,
+    slow_readers=200,
+    healthy_streams=50,
+    slow_bytes=50_000_000,
+    slow_s=10.0,
+    healthy_gap_ms=20,
+    stale_posts=10_000,
+    upload_bytes=500_000_000,
+    pipelined=1_000,
+    idle_connections=2_000,
+)
