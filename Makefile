@@ -17,7 +17,7 @@ ARGS ?=
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 RUNTIME := $(VENV)/.runtime-$(VERSION)
 TESTING := $(VENV)/.testing-$(VERSION)
-NODE := tests/sdk/node_modules/.installed
+NODE := tests/sdk/node_modules/.package-lock.json
 
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input install
 UV := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -120,7 +120,10 @@ debian:
 
 .PHONY: node
 node:
-	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(NODE); fi
+	@if command -v npm >/dev/null && ! $(MAKE) -s --no-print-directory $(NODE); then \
+		rm -rf tests/sdk/node_modules; \
+		echo "npm ci failed: the JavaScript SDKs will not be tested" >&2; \
+	fi
 
 $(NODE): tests/sdk/package.json tests/sdk/package-lock.json tests/sdk/.npmrc
 	@cd tests/sdk && npm ci --silent --ignore-scripts >&2

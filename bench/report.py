@@ -17,6 +17,8 @@ from bench.spread import Middle, Spread
 
 # Beyond this the base itself was not steady, and nothing can be said about the others.
 MOVED_MAX = 0.25
+# Saturated, nginx uses most of its core; less means that others did, or that the load is too weak.
+BUSY_MIN = 0.7
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -105,6 +107,12 @@ def remarks(results: Results) -> list[str]:
     said = list(results.notes)
     if found := results.middle(DIRECT.name, "unary.mock_us"):
         said.append(f"The mock upstream itself takes {found.median:.1f} us of CPU per request.")
+    used = results.middle(PLAIN.name, "unary.busy")
+    if used is not None and used.median < BUSY_MIN:
+        said.append(
+            f"nginx got only {used.median:.0%} of its core in the closed loop: "
+            "this machine is not idle, take these numbers as a first impression."
+        )
     for figure in ("unary.cpu_us", "sse.cpu_us"):
         base = results.middle(PLAIN.name, figure)
         if base is not None and base.moved > MOVED_MAX:

@@ -29,6 +29,7 @@ from gateway.lines import LineWriter
 from gateway.log import get as get_logger
 from gateway.reply import Head, Reply
 from gateway.secret import Secret
+from gateway.splice import get_span, remove, set_value
 from gateway.sse import Event, Splitter
 from gateway.units import Duration, Size
 
@@ -69,5 +70,8 @@ __all__ = [
     "UpstreamFault",
     "Usage",
     "get_logger",
+    "get_span",
     "hookimpl",
+    "remove",
+    "set_value",
 ]

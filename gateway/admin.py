@@ -1,8 +1,8 @@
 """The operator's listener: health, the admin API, and what plugins serve there. Plain aiohttp.
 
-Probes need no token and say little. Everything under /api wants the admin token, which is made at first start and
-lies in the state directory with mode 0600. Host names are checked as on the callers' port, so that no web page can
-reach it by rebinding a name.
+Probes need no token and say little. Everything under /api wants the admin token, which is made at
+first start and lies in the state directory with mode 0600. Host names are checked as on the
+callers' port, so that no web page can reach it by rebinding a name.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gateway.secret import Secret
 if TYPE_CHECKING:
     from gateway.gateway import Endpoint, Gateway
 
-TOKEN_FILE: Final = "admin.token"
+TOKEN_FILE: Final = "admin.token"  # noqa: S105  a file name, not a token
 # An admin request is a few fields and a small document.
 BODY_BYTES_MAX: Final = 1024 * 1024
 
@@ -57,7 +57,9 @@ def application(
     host: str,
     allowed_hosts: Callable[[], tuple[str, ...]],
 ) -> web.Application:
-    """The admin application. reload: loads the configuration anew and gives the keys that need a restart."""
+    """The admin application. reload: loads the configuration anew and gives the keys that need a
+    restart.
+    """
 
     async def live(_: web.Request) -> web.Response:
         return web.Response(text="live\n")
@@ -84,6 +86,7 @@ def application(
     app.router.add_post("/api/reload", reload_now)
     for endpoint in endpoints:
         app.router.add_route(endpoint.method, endpoint.path, endpoint.handler)
+    app.on_response_prepare.append(_without_server)
     return app
 
 
@@ -94,7 +97,13 @@ def pages(
     app = web.Application(middlewares=[_host_rule(host, allowed_hosts)])
     for endpoint in endpoints:
         app.router.add_route(endpoint.method, endpoint.path, endpoint.handler)
+    app.on_response_prepare.append(_without_server)
     return app
+
+
+async def _without_server(_: web.Request, response: web.StreamResponse) -> None:
+    """Tell nobody which software, in which version, this is."""
+    response.headers.pop("Server", None)
 
 
 def _host_rule(
@@ -130,7 +139,7 @@ def _token_rule(
         given = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
         if not hmac.compare_digest(given.encode(), token.reveal()):
             raise web.HTTPUnauthorized(
-                text=f"Send the admin token ({TOKEN_FILE} in the state directory) as a bearer token.\n",
+                text=f"Send the admin token ({TOKEN_FILE} in state_dir) as a bearer token.\n",
                 headers={"WWW-Authenticate": "Bearer"},
             )
         return await handler(request)

@@ -1,12 +1,13 @@
 """The caller's side: one accepted connection, on llhttp.
 
-It takes requests apart, refuses what must never reach an upstream, and gives each request to a line, one at a time.
-The line sees only a small seam: a request body, `write`, `writelines`, `is_full`, `done` and, in the other direction,
-`leave` and `drained`. Bytes of a next request wait unread (`pipeline_bytes_max`) until the present one is done.
+It takes requests apart, refuses what must never reach an upstream, and gives each request to a
+line, one at a time. The line sees only a small seam: a request body, `write`, `writelines`,
+`is_full`, `done` and, in the other direction, `leave` and `drained`. Bytes of a next request wait
+unread (`pipeline_bytes_max`) until the present one is done.
 
-The head is cut off by its empty line before llhttp sees it and a sized body is fed to the byte, so the parser never
-runs into a message whose turn has not come. llhttp is strict about line ends, folding, lengths and chunks; what it
-lets through and a proxy must not is refused in `screen`.
+The head is cut off by its empty line before llhttp sees it and a sized body is fed to the byte, so
+the parser never runs into a message whose turn has not come. llhttp is strict about line ends,
+folding, lengths and chunks; what it lets through and a proxy must not is refused in `screen`.
 """
 
 from __future__ import annotations
@@ -101,7 +102,9 @@ class RequestBody:
             self.caller.expect_no_more()
 
     async def read(self, bytes_max: int) -> bytes | None:
-        """Read it all. None if it is larger than that: then what came so far stays held, for streaming."""
+        """Read it all. None if it is larger than that: then what came so far stays held, for
+        streaming.
+        """
         if self.size is not None and self.size > bytes_max:
             return None
         self.wanted()
@@ -118,7 +121,9 @@ class RequestBody:
         return b"".join(self.held) if self.held_bytes <= bytes_max else None
 
     def whole_now(self) -> bytes | None:
-        """The body, if all of it is here already, as with a small one that came along with its head; else None."""
+        """The body, if all of it is here already, as with a small one that came along with its
+        head; else None.
+        """
         if not self.complete:
             return None
         held = self.held
@@ -126,7 +131,9 @@ class RequestBody:
         return self.whole
 
     def start(self, take: Callable[[bytes, bool], None]) -> None:
-        """From now on each slice goes to `take(slice, complete)`; what was held has been taken already."""
+        """From now on each slice goes to `take(slice, complete)`; what was held has been taken
+        already.
+        """
         self.wanted()
         self.held = []
         self.held_bytes = 0
@@ -229,7 +236,7 @@ class Caller(asyncio.Protocol):
         self._drain_bytes = 0
         self._since_ns = time.monotonic_ns()
 
-    # -- the seam --------------------------------------------------------------------------------------------------
+    # -- the seam ----------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
         self.transport.write(data)
@@ -274,9 +281,11 @@ class Caller(asyncio.Protocol):
             self.transport.close()
 
     def cut(self, *, reset_too: bool) -> None:
-        """The answer will not be completed: what was written still goes out, then the connection ends.
+        """The answer will not be completed: what was written still goes out, then the connection
+        ends.
 
-        reset_too: the message has no framing of its own (HTTP/1.0), so only a reset tells that it is not whole.
+        reset_too: the message has no framing of its own (HTTP/1.0), so only a reset tells that it
+        is not whole.
         """
         self.line = None
         self.body = None
@@ -309,7 +318,7 @@ class Caller(asyncio.Protocol):
         if self._paused and self.state == BODY:
             self._resume_reading()
 
-    # -- asyncio.Protocol ------------------------------------------------------------------------------------------
+    # -- asyncio.Protocol --------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -339,7 +348,8 @@ class Caller(asyncio.Protocol):
             self._drain_bytes += len(data)
 
     def eof_received(self) -> None:
-        # A half-closed caller counts as gone (README says so): the transport closes, and `connection_lost` follows.
+        # A half-closed caller counts as gone (README says so): the transport closes, and
+        # `connection_lost` follows.
         if self.line is not None:
             self._leave()
 
@@ -361,7 +371,7 @@ class Caller(asyncio.Protocol):
         elif self.line is not None:
             self.line.drained()
 
-    # -- llhttp ----------------------------------------------------------------------------------------------------
+    # -- llhttp ------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         if self._message_done:
@@ -381,7 +391,7 @@ class Caller(asyncio.Protocol):
     def on_message_complete(self) -> None:
         self._message_done = True
 
-    # -- deadlines -------------------------------------------------------------------------------------------------
+    # -- deadlines ---------------------------------------------------------------------------------
 
     def check(self, now_ns: int) -> None:
         if self._paused and is_gone(self._socket()):
@@ -418,7 +428,7 @@ class Caller(asyncio.Protocol):
         elif state == CLOSED and not self.is_full and waited > limits.stall_timeout:
             self.transport.abort()
 
-    # -- head ------------------------------------------------------------------------------------------------------
+    # -- head --------------------------------------------------------------------------------------
 
     def _receive_head(self, data: bytes) -> None:
         head = self._head
@@ -453,7 +463,9 @@ class Caller(asyncio.Protocol):
             self._begin(rest)
 
     def _is_handed_over(self, part: bytes, rest: bytes) -> bool:
-        """Whether the whole connection goes to an aiohttp handler of a plugin, which then reads it from the start."""
+        """Whether the whole connection goes to an aiohttp handler of a plugin, which then reads it
+        from the start.
+        """
         target = part.split(b" ", 2)
         other = self.listener.hand_over(target[1]) if len(target) == 3 else None
         if other is None:
@@ -468,7 +480,9 @@ class Caller(asyncio.Protocol):
         return True
 
     def _feed_head(self, data: bytes, size: int) -> bool:
-        """Give a piece of the head to llhttp; False if it was refused. size: bytes of the head so far."""
+        """Give a piece of the head to llhttp; False if it was refused. size: bytes of the head so
+        far.
+        """
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -503,7 +517,7 @@ class Caller(asyncio.Protocol):
             return
         fields, self._fields = self._fields, []
         url, self._url = self._url, b""
-        self._headers_over = False
+        self._headers_over = self._message_done = False
         exchange = Exchange(
             parser.get_method(), url, parser.get_http_version(), Headers(fields), self.peer
         )
@@ -516,10 +530,9 @@ class Caller(asyncio.Protocol):
         self._keep = screened.keep
         size = screened.size
         self.body = body = RequestBody(self, size, is_chunked=screened.is_chunked)
-        if size is None:
-            self._message_done = False
-        else:
-            # llhttp sees heads and chunks only: a sized body is counted here, and the next head needs a fresh parser.
+        if size is not None:
+            # llhttp sees heads and chunks only: a sized body is counted here, and the next head
+            # needs a fresh parser.
             self.parser = httptools.HttpRequestParser(self)
         if size == len(rest):
             self.state = BUSY
@@ -539,7 +552,7 @@ class Caller(asyncio.Protocol):
         if self.state in (BODY, BUSY):
             self.line = listener.serve(self, exchange, screened)
 
-    # -- body ------------------------------------------------------------------------------------------------------
+    # -- body --------------------------------------------------------------------------------------
 
     def _receive_body(self, data: bytes) -> None:
         body = self.body
@@ -574,7 +587,7 @@ class Caller(asyncio.Protocol):
                 self.parser = httptools.HttpRequestParser(self)
                 self._fields = []
                 self._url = b""
-                self._headers_over = False
+                self._headers_over = self._message_done = False
         if part or complete:
             body.feed(part, complete)
 
@@ -591,7 +604,8 @@ class Caller(asyncio.Protocol):
                 return False
             self._surplus = True
         if len(self._fields) > self.limits.header_count_max:
-            # Trailers are dropped, because nobody may merge them unasked (RFC 9110 section 6.5.1), but counted.
+            # Trailers are dropped, because nobody may merge them unasked (RFC 9110 section 6.5.1),
+            # but counted.
             self._break_body(
                 Refusal(
                     431, "header_count", "The request has too many trailers.", "header_count_max"
@@ -601,12 +615,16 @@ class Caller(asyncio.Protocol):
         return True
 
     def _break_body(self, refusal: Refusal) -> None:
-        """The body turned out bad while the line is running: the line is told that the caller is gone, the caller why."""
+        """The body turned out bad while the line is running: the line is told that the caller is
+        gone, the caller why.
+        """
         self._leave()
         self._refuse(refusal)
 
     def _check_rate(self, now_ns: int) -> None:
-        """A body must come at `body_rate_min` on average, once its grace is over; our own pauses do not count."""
+        """A body must come at `body_rate_min` on average, once its grace is over; our own pauses do
+        not count.
+        """
         if self._paused:
             self._body_since_ns = now_ns
             self._body_bytes = 0
@@ -626,7 +644,7 @@ class Caller(asyncio.Protocol):
                 )
             )
 
-    # -- endings ---------------------------------------------------------------------------------------------------
+    # -- endings -----------------------------------------------------------------------------------
 
     def _refuse(self, refusal: Refusal) -> None:
         self.listener.refused(refusal, self.peer)
@@ -636,10 +654,11 @@ class Caller(asyncio.Protocol):
         self._goodbye(unread=True)
 
     def _goodbye(self, *, unread: bool) -> None:
-        """Close; where the other end may still be sending, say only that we are done and let it finish reading.
+        """Close; where the other end may still be sending, say only that we are done and let it
+        finish reading.
 
-        Closing over unread bytes would make the kernel send a reset that can destroy the answer on its way (RFC 9112
-        section 9.6).
+        Closing over unread bytes would make the kernel send a reset that can destroy the answer on
+        its way (RFC 9112 section 9.6).
         """
         self._since_ns = time.monotonic_ns()
         if (unread or self._buffer) and self.transport.can_write_eof():

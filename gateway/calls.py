@@ -1,7 +1,8 @@
-"""Calls that plugins make: a child exchange through the same line, instead of a client of their own.
+"""Calls that plugins make: a child exchange through the same line, instead of a client of their
+own.
 
-Hedging, a judge model, embeddings, a replay: all of it is accounted, limited and logged like a caller's request,
-because it is one. The child enters at `prepare` with its parent's identity.
+Hedging, a judge model, embeddings, a replay: all of it is accounted, limited and logged like a
+caller's request, because it is one. The child enters at `prepare` with its parent's identity.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
 
 async def call(gateway: Gateway, parent: Exchange | None, request: Request) -> Answered:
-    """Run the request and return the whole answer. Raises `GatewayError` for a refusal, a cut or an oversized answer."""
+    """Run the request and return the whole answer. Raises `GatewayError` for a refusal, a cut or an
+    oversized answer.
+    """
     limits = gateway.config.limits
     _bound(parent, limits.call_depth_max, limits.call_count_max)
     exchange = Exchange(request.method, request.target, "1.1", Headers(request.headers), "call")

@@ -1,8 +1,9 @@
 """One coarse timer for every deadline.
 
-A proxy has a handful of deadlines per connection and moves them with every read. A timer of the loop for each would
-cost more than the read itself; so connections only note what happened, and once a tick the clock asks each of them
-whether its time is up. Deadlines are therefore exact to a tick, which is plenty for seconds.
+A proxy has a handful of deadlines per connection and moves them with every read. A timer of the
+loop for each would cost more than the read itself; so connections only note what happened, and once
+a tick the clock asks each of them whether its time is up. Deadlines are therefore exact to a tick,
+which is plenty for seconds.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import asyncio
 import time
 from typing import Final, Protocol
 
-# Deadlines are seconds; a quarter of one is exact enough and costs 10,000 connections under 1 % of a core.
+# Deadlines are seconds; a quarter of one is exact enough and costs 10,000 connections under 1 % of
+# a core.
 TICK_S: Final = 0.25
-# A caller that we stopped reading can leave unseen (its FIN stands behind unread bytes), so those few are looked at
-# often enough to abort their upstream within the promised 100 ms.
+# A caller that we stopped reading can leave unseen (its FIN stands behind unread bytes), so those
+# few are looked at often enough to abort their upstream within the promised 100 ms.
 QUICK_TICK_S: Final = 0.03
 
 
@@ -23,7 +25,7 @@ class Watched(Protocol):
 
 
 class Clock:
-    """Calls `check(now)` of everything watched: once a tick, or often for what is watched quickly."""
+    """Calls `check(now)` of everything watched: once a tick, or often where that is asked for."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop

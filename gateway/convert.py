@@ -256,8 +256,8 @@ def _in_words(info: Any) -> str:
         case msgspec.inspect.VarTupleType() | msgspec.inspect.ListType():
             return f"a list, each {_in_words(info.item_type)}"
         case msgspec.inspect.UnionType(types=members):
-            members = [m for m in members if not isinstance(m, msgspec.inspect.NoneType)]
-            return " or ".join(_in_words(member) for member in members)
+            some = (m for m in members if not isinstance(m, msgspec.inspect.NoneType))
+            return " or ".join(_in_words(member) for member in some)
         case msgspec.inspect.Metadata(type=inner):
             return _in_words(inner)
     return _PLAIN.get(type(info), "another kind of value")
@@ -268,7 +268,7 @@ _CUSTOM: Final = {
     Size: 'a size such as "64KiB" or "10MB"',
     Secret: 'a reference such as "env:NAME" or "file:/path"',
 }
-_PLAIN: Final = {
+_PLAIN: Final[dict[type, str]] = {
     msgspec.inspect.BoolType: "true or false",
     msgspec.inspect.StructType: "a table",
     msgspec.inspect.DictType: "a table",

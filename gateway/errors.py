@@ -1,8 +1,9 @@
 """What can go wrong, whose fault it is, and what may be said about it.
 
-A `GatewayError` is an answer in waiting: the line turns it into a reply in the route's surface. `message` goes to
-the caller and names no host, key or file; `detail` goes to the operator's log only. Everything that is not a
-`GatewayError` is a bug, ours or a plugin's, and is answered with a bare 500.
+A `GatewayError` is an answer in waiting: the line turns it into a reply in the route's surface.
+`message` goes to the caller and names no host, key or file; `detail` goes to the operator's log
+only. Everything that is not a `GatewayError` is a bug, ours or a plugin's, and is answered with a
+bare 500.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from __future__ import annotations
 class GatewayError(Exception):
     """An exchange that ends with an answer of ours.
 
-    status: HTTP status to send. code: a stable lower_snake word. message: one plain sentence for the caller.
-    detail: the cause, for the log. retryable: whether another attempt could help. headers: fields to add.
+    status: HTTP status to send. code: a stable lower_snake word. message: one plain sentence for
+    the caller.
+    detail: the cause, for the log. retryable: whether another attempt could help. headers: fields
+    to add.
     """
 
     status = 500
@@ -51,8 +54,8 @@ class CallerFault(GatewayError):
 class UpstreamFault(GatewayError):
     """The upstream could not be reached, broke off or spoke nonsense.
 
-    reached: whether any byte of the request may have been seen by the upstream; False means that sending it again,
-    here or elsewhere, cannot do anything twice.
+    reached: whether any byte of the request may have been seen by the upstream; False means that
+    sending it again, here or elsewhere, cannot do anything twice.
     """
 
     status = 502
@@ -69,4 +72,6 @@ class OwnFault(GatewayError):
 
 
 class StartError(Exception):
-    """The gateway cannot start as configured. The text names the thing and the way out; exit code 78."""
+    """The gateway cannot start as configured. The text names the thing and the way out; exit code
+    78.
+    """

@@ -1,8 +1,8 @@
 """The record that flows: one `Exchange` per request, passed to every hook and never copied.
 
-Fields are grouped by the phase that sets them; a field of a later phase holds None until then. Unknown stays None,
-never 0. Durations and instants are nanoseconds of the monotonic clock. A plugin keeps private memory in
-`exchange.notes[NAME]`; a fact that two plugins need is a named field here.
+Fields are grouped by the phase that sets them; a field of a later phase holds None until then.
+Unknown stays None, never 0. Durations and instants are nanoseconds of the monotonic clock. A plugin
+keeps private memory in `exchange.notes[NAME]`; a fact that two plugins need is a named field here.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from gateway.headers import Headers
 if TYPE_CHECKING:
     from gateway.dialects import Dialect
     from gateway.errors import GatewayError
+    from gateway.origins import Origin
     from gateway.plan import Plan
-    from gateway.providers import Origin, Provider
+    from gateway.providers import Provider
     from gateway.reply import Reply
 
 # How an exchange can end. The words are the ledger's.
@@ -72,7 +73,9 @@ class Usage:
 
 
 class Target:
-    """Where an attempt goes: a provider, one of its origins, and the path with query to ask for there."""
+    """Where an attempt goes: a provider, one of its origins, and the path with query to ask for
+    there.
+    """
 
     __slots__ = ("origin", "path", "provider")
 
@@ -85,11 +88,14 @@ class Target:
 class Attempt:
     """One try at an upstream. `send` hooks edit headers and body; the core sets the rest.
 
-    headers: what will go up, hop-by-hop fields already gone; Host and framing are added on the wire.
+    headers: what will go up, hop-by-hop fields already gone; Host and framing are added on the
+    wire.
     body: bytes to send; None while the caller's body streams through.
-    hold_first_event: set in `send`, makes the core wait for the first event (or `preview_bytes_max`) before `judge`.
+    hold_first_event: set in `send`, makes the core wait for the first event (or
+    `preview_bytes_max`) before `judge`.
     preview: those bytes.
-    deadlines: connect, first byte, idle, in nanoseconds; from the provider's row unless a hook changes them.
+    deadlines: connect, first byte, idle, in nanoseconds; from the provider's row unless a hook
+    changes them.
     """
 
     __slots__ = (
@@ -261,14 +267,18 @@ class Exchange:
 
     @property
     def id(self) -> str:
-        """This exchange's own id, a UUIDv7 in text (RFC 9562 section 5.7), made when first asked for."""
+        """This exchange's own id, a UUIDv7 in text (RFC 9562 section 5.7), made when first asked
+        for.
+        """
         if self._id is None:
             self._id = _uuid7()
         return self._id
 
     @property
     def document(self) -> Any:
-        """The body decoded as JSON, once and only if somebody asks. None if there is no body or it is not JSON."""
+        """The body decoded as JSON, once and only if somebody asks. None if there is no body or it
+        is not JSON.
+        """
         if self._document is None and self.body:
             try:
                 self._document = orjson.loads(self.body)
@@ -278,7 +288,9 @@ class Exchange:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Each plugin's config for this gateway, by plugin name; it changes with a reload, the plugin does not."""
+        """Each plugin's config for this gateway, by plugin name; it changes with a reload, the
+        plugin does not.
+        """
         return self.plan.settings
 
     @property
@@ -288,7 +300,9 @@ class Exchange:
 
     @property
     def dialect(self) -> Dialect | None:
-        """The reader of this exchange's wire format, chosen by provider and path; None if there is none."""
+        """The reader of this exchange's wire format, chosen by provider and path; None if there is
+        none.
+        """
         provider = self.provider
         return None if provider is None else provider.dialect_at(self.path)
 
@@ -299,7 +313,9 @@ class Exchange:
         return self.identity
 
     def control(self, name: bytes) -> bytes | None:
-        """The value of one of our own request fields, by its name without prefix: `control(b"metadata")`."""
+        """The value of one of our own request fields, by its name without prefix:
+        `control(b"metadata")`.
+        """
         controls = self.controls
         if controls is None:
             return None
@@ -309,287 +325,25 @@ class Exchange:
                 return value
         return None
 
-    def detach(self, bytes_max: int, seconds: float) -> None: ...
-    def stop(self, outcome: str, tail: bytes) -> None: ...
-    def gate(self, awaitable: Awaitable[Reply | None]) -> None: ...
-
-
-class Identity:
-    """Who is calling, as far as an `authenticate` hook knows. Empty without one."""
-
-    __slots__ = ("key_id", "metadata", "team", "user")
-
-    def __init__(self) -> None:
-        self.key_id: str | None = None
-        self.team: str | None = None
-        self.user: str | None = None
-        self.metadata: dict[str, str | int | float | bool] = {}
-
-
-class Usage:
-    """Five disjoint token counters; the sum of the first three is what the provider calls input."""
-
-    __slots__ = ("cache_read", "cache_write", "fresh_input", "output_reasoning", "output_text")
-
-    def __init__(self) -> None:
-        self.fresh_input: int | None = None
-        self.cache_read: int | None = None
-        self.cache_write: int | None = None
-        self.output_text: int | None = None
-        self.output_reasoning: int | None = None
-
-
-class Target:
-    """Where an attempt goes: a provider, one of its origins, and the path with query to ask for there."""
-
-    __slots__ = ("origin", "path", "provider")
-
-    def __init__(self, provider: Provider, origin: Origin, path: bytes) -> None:
-        self.provider = provider
-        self.origin = origin
-        self.path = path
-
-
-class Attempt:
-    """One try at an upstream. `send` hooks edit headers and body; the core sets the rest.
-
-    headers: what will go up, hop-by-hop fields already gone; Host and framing are added on the wire.
-    body: bytes to send; None while the caller's body streams through.
-    hold_first_event: set in `send`, makes the core wait for the first event (or `preview_bytes_max`) before `judge`.
-    preview: those bytes.
-    deadlines: connect, first byte, idle, in nanoseconds; from the provider's row unless a hook changes them.
-    """
-
-    __slots__ = (
-        "body",
-        "connect_timeout_ns",
-        "connected_ns",
-        "failure",
-        "first_byte_ns",
-        "first_byte_timeout_ns",
-        "headers",
-        "hold_first_event",
-        "idle_timeout_ns",
-        "number",
-        "preview",
-        "response",
-        "reused",
-        "sent_ns",
-        "started_ns",
-        "status",
-        "target",
-    )
-
-    def __init__(
-        self, number: int, target: Target, headers: Headers, body: bytes | None, started_ns: int
-    ) -> None:
-        provider = target.provider
-        self.number = number
-        self.target = target
-        self.headers = headers
-        self.body = body
-        self.connect_timeout_ns: int = provider.connect_timeout
-        self.first_byte_timeout_ns: int = provider.first_byte_timeout
-        self.idle_timeout_ns: int = provider.idle_timeout
-        self.hold_first_event = False
-        self.preview: bytes | None = None
-        self.started_ns = started_ns
-        self.connected_ns: int | None = None
-        self.sent_ns: int | None = None
-        self.first_byte_ns: int | None = None
-        self.reused = False
-        self.status: int | None = None
-        self.response: Headers | None = None
-        self.failure: GatewayError | None = None
-
-
-class Again:
-    """A `judge`'s view: try once more after that many nanoseconds."""
-
-    __slots__ = ("after_ns",)
-
-    def __init__(self, after_ns: int = 0) -> None:
-        self.after_ns = after_ns
-
-
-class Keep:
-    """A `judge`'s view: this answer, good or bad, is the one to give. Use the constant KEEP."""
-
-
-class Skip:
-    """A `send`'s view: not this target, take the next. Use the constant SKIP."""
-
-
-KEEP: Final = Keep()
-SKIP: Final = Skip()
-
-
-class Exchange:
-    """One request and everything that is known about it. See the module's docstring."""
-
-    __slots__ = (
-        "_document",
-        "_id",
-        "account_id",
-        "answered_ns",
-        "attempts",
-        "body",
-        "bytes_received",
-        "bytes_sent",
-        "calls",
-        "consumed",
-        "controls",
-        "depth",
-        "end_marker_seen",
-        "ended_ns",
-        "error",
-        "first_byte_ns",
-        "gateway",
-        "headers",
-        "identity",
-        "line",
-        "method",
-        "model",
-        "notes",
-        "outcome",
-        "parent_id",
-        "path",
-        "peer",
-        "plan",
-        "prefix",
-        "provider",
-        "spent",
-        "started_ns",
-        "status",
-        "streaming",
-        "surface",
-        "target",
-        "usage",
-        "version",
-    )
-
-    def __init__(
-        self, method: bytes, target: bytes, version: str, headers: Headers, peer: str
-    ) -> None:
-        # accept
-        self._id: str | None = None
-        self.started_ns = time.monotonic_ns()
-        self.method = method  # as sent: b"POST"
-        self.target = target  # the request target's bytes, path and query
-        self.version = version  # "1.1" or "1.0"
-        self.headers = headers
-        self.controls: dict[bytes, bytes] | None = (
-            None  # our own request fields, by lower-case name
-        )
-        self.peer = peer  # the socket's other end, "127.0.0.1:50312" or "unix"
-        self.prefix: bytes = b"weir-"  # the header prefix this caller uses, for answering in kind
-        self.parent_id: str | None = None  # set on children made by `gateway.call`
-        self.depth = 0
-        self.calls = 0  # children made for it
-        # route
-        self.plan: Plan = None  # type: ignore[assignment]  # set before any hook can see the exchange
-        self.gateway: str = "default"
-        self.provider: Provider | None = None
-        self.path: bytes = target  # what follows the provider's slug
-        self.surface: str = (
-            "plain"  # whose error shape to speak: openai, anthropic, gemini, cloudflare, plain
-        )
-        self.account_id: str | None = None  # the account segment of Cloudflare's form
-        # authenticate
-        self.identity: Identity | None = None
-        self.consumed: tuple[
-            bytes, ...
-        ] = ()  # fields (lower case) that held our own credential; they do not go up
-        # read
-        self.body: bytes | None = None  # whole, if a plugin reads it; never mutated
-        self.bytes_received = 0
-        self._document: Any = None
-        # prepare
-        self.model: str | None = None
-        self.streaming: bool | None = None
-        # attempts
-        self.attempts: list[Attempt] = []
-        # answer and relay
-        self.status: int | None = None
-        self.answered_ns: int | None = None
-        self.first_byte_ns: int | None = None
-        self.bytes_sent = 0  # body bytes handed to the caller's socket, framing not counted
-        self.end_marker_seen: bool | None = None  # None where nobody split the events
-        # settle
-        self.outcome: str | None = None
-        self.error: GatewayError | None = None
-        self.usage: Usage | None = None
-        self.ended_ns: int | None = None
-        # anyone
-        self.line: Line | None = None
-        self.notes: dict[str, Any] = {}
-        self.spent: dict[str, int] | None = (
-            None  # nanoseconds by plugin, kept where a plugin asks for it
-        )
-
-    @property
-    def id(self) -> str:
-        """This exchange's own id, a UUIDv7 in text (RFC 9562 section 5.7), made when first asked for."""
-        if self._id is None:
-            self._id = _uuid7()
-        return self._id
-
-    @property
-    def document(self) -> Any:
-        """The body decoded as JSON, once and only if somebody asks. None if there is no body or it is not JSON."""
-        if self._document is None and self.body:
-            try:
-                self._document = orjson.loads(self.body)
-            except orjson.JSONDecodeError:
-                return None
-        return self._document
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """Each plugin's config for this gateway, by plugin name; it changes with a reload, the plugin does not."""
-        return self.plan.settings
-
-    @property
-    def attempt(self) -> Attempt | None:
-        """The latest attempt."""
-        return self.attempts[-1] if self.attempts else None
-
-    @property
-    def dialect(self) -> Dialect | None:
-        """The reader of this exchange's wire format, chosen by provider and path; None if there is none."""
-        provider = self.provider
-        return None if provider is None else provider.dialect_at(self.path)
-
-    def known(self) -> Identity:
-        """The identity, made on first use."""
-        if self.identity is None:
-            self.identity = Identity()
-        return self.identity
-
-    def control(self, name: bytes) -> bytes | None:
-        """The value of one of our own request fields, by its name without prefix: `control(b"metadata")`."""
-        for prefix in self.plan.header_prefixes:
-            value = self.headers.get(prefix + name)
-            if value is not None:
-                return value
-        return None
-
     def detach(self, bytes_max: int, seconds: float) -> None:
-        """If the caller leaves, go on without it: read on for at most that many bytes and seconds."""
+        """If the caller leaves, go on without it, for at most that many bytes and seconds."""
         if self.line is not None:
             self.line.detach(bytes_max, seconds)
 
     def stop(self, outcome: str = STOPPED, tail: bytes = b"") -> None:
         """End the answer now, and the upstream with it.
 
-        tail: the dialect's own ending; it closes the body properly. Without one, or where the length was promised
-        already, the answer is cut. Before the head is out the caller gets a 403 instead.
+        tail: the dialect's own ending; it closes the body properly. Without one, or where the
+        length was promised already, the answer is cut. Before the head is out the caller gets a 403
+        instead.
         """
         if self.line is not None:
             self.line.stop(outcome, tail)
 
     def gate(self, awaitable: Awaitable[Reply | None]) -> None:
-        """Hold the head until this is done. A Reply from it takes the answer's place; an exception is a 500."""
+        """Hold the head until this is done. A Reply from it takes the answer's place; an exception
+        is a 500.
+        """
         if self.line is None:
             raise RuntimeError(
                 "gate() needs a running exchange; call it from a hook before `answer`"

@@ -1,7 +1,7 @@
 """The gateway object: what a plugin's `lifespan` and `endpoints` are given.
 
-It holds what lives as long as the process: the configuration in force, the providers, the upstream pool, the
-capabilities that plugins lend each other, and the tasks they own.
+It holds what lives as long as the process: the configuration in force, the providers, the upstream
+pool, the capabilities that plugins lend each other, and the tasks they own.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ TASK_STOP_S = 5.0
 class Endpoint:
     """A page of a plugin's own, served by aiohttp.
 
-    listener: "admin", or "callers" for the callers' port. token: whether the admin token is asked for; pages of the
-    callers' listener see to their own credentials.
+    listener: "admin", or "callers" for the callers' port. token: whether the admin token is asked
+    for; pages of the callers' listener see to their own credentials.
     """
 
     __slots__ = ("handler", "listener", "method", "path", "token")
@@ -59,7 +59,8 @@ class Endpoint:
 
 
 class Route:
-    """A path of a plugin's own that enters the line: an exchange without a provider until a `pick` names one.
+    """A path of a plugin's own that enters the line: an exchange without a provider until a `pick`
+    names one.
 
     pattern: a path such as "/v1/chat/completions", or one ending in "/*" for everything below it.
     """
@@ -110,7 +111,9 @@ class Gateway:
         self._offers[name] = offer
 
     def require(self, name: str) -> Any:
-        """A capability that another plugin provides. Call it in `lifespan`; the other must stand earlier in `enabled`."""
+        """A capability that another plugin provides. Call it in `lifespan`; the other must stand
+        earlier in `enabled`.
+        """
         if name not in self._offers:
             have = ", ".join(sorted(self._offers)) or "none"
             raise StartError(
@@ -120,16 +123,20 @@ class Gateway:
         return self._offers[name]
 
     def task(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
-        """Run work in the background. The reference is kept, a failure is logged, and the stop cancels it."""
+        """Run work in the background. The reference is kept, a failure is logged, and the stop
+        cancels it.
+        """
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._task_done)
         return task
 
     async def call(self, parent: Exchange | None, request: Request) -> Answered:
-        """Make a request of our own: a child exchange that enters the line at `prepare` with the parent's identity.
+        """Make a request of our own: a child exchange that enters the line at `prepare` with the
+        parent's identity.
 
-        Bounded in depth and count (`limits.call_depth_max`, `limits.call_count_max`). Raises `GatewayError`.
+        Bounded in depth and count (`limits.call_depth_max`, `limits.call_count_max`). Raises
+        `GatewayError`.
         """
         return await self._caller(parent, request)
 

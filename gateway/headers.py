@@ -1,17 +1,18 @@
 """HTTP fields as they stood on the wire, and the rules for passing them on.
 
-A field list keeps order, case and duplicates, because a proxy that reorders or folds fields changes what its
-neighbours see. Names are compared as lower-case bytes. What a hop must not pass on is decided here for both
-directions (RFC 9110 section 7.6.1); who calls it, and when, is the business of the line.
+A field list keeps order, case and duplicates, because a proxy that reorders or folds fields changes
+what its neighbours see. Names are compared as lower-case bytes. What a hop must not pass on is
+decided here for both directions (RFC 9110 section 7.6.1); who calls it, and when, is the business
+of the line.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-# Fields that speak about one connection only (RFC 9110 section 7.6.1; proxy-connection is an old client habit).
-# Expect is ours to answer: a 100 goes out only after `authenticate`. Content-Length and Transfer-Encoding are
-# framing and set by whoever writes the message.
+# Fields that speak about one connection only (RFC 9110 section 7.6.1; proxy-connection is an old
+# client habit). Expect is ours to answer: a 100 goes out only after `authenticate`. Content-Length
+# and Transfer-Encoding are framing and set by whoever writes the message.
 HOP_BY_HOP = frozenset(
     {
         b"connection",
@@ -50,6 +51,8 @@ class Headers:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Headers) and self.items == other.items
+
+    __hash__ = None  # type: ignore[assignment]  # a list of fields changes
 
     def __repr__(self) -> str:
         # Values may be credentials, so only the names show.
@@ -94,7 +97,9 @@ class Headers:
 
 
 def named_by_connection(values: Iterable[bytes]) -> frozenset[bytes]:
-    """The field names that the values of Connection list, in lower case (`close` and `keep-alive` among them)."""
+    """The field names that the values of Connection list, in lower case (`close` and `keep-alive`
+    among them).
+    """
     return frozenset(token.strip().lower() for value in values for token in value.split(b",")) - {
         b""
     }

@@ -1,9 +1,10 @@
 """The hooks: everything a plugin can do, in the order of the line.
 
-pluggy declares, registers and checks them; it does not call them. At start each hook becomes a plain tuple of bound
-functions (`gateway.plan`), because a pluggy call costs more than many a hook does. An implementation takes exactly
-the arguments shown, is `async def` where the declaration is, and stands in the order of `enabled` in config.toml
-(`answer` and `rewrite` in reverse, so that pairs nest).
+pluggy declares, registers and checks them; it does not call them. At start each hook becomes a
+plain tuple of bound functions (`gateway.plan`), because a pluggy call costs more than many a hook
+does. An implementation takes exactly the arguments shown, is `async def` where the declaration is,
+and stands in the order of `enabled` in config.toml (`answer` and `rewrite` in reverse, so that
+pairs nest).
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ class BytesRewriter(Protocol):
 
 
 class EventRewriter(Protocol):
-    """Changes an event stream: `event` gives the events to send instead, `end` what is left as bytes."""
+    """Changes an event stream: `event` gives the events to send instead, `end` what is left as
+    bytes.
+    """
 
     def event(self, event: Event) -> Iterable[Event]: ...
     def end(self) -> bytes: ...
@@ -51,47 +54,59 @@ Tap = Callable[[bytes], None] | EventTap
 
 @hookspec
 def lifespan(gateway: Gateway) -> AbstractAsyncContextManager[Any]:  # type: ignore[empty-body]
-    """Wrap the process's life: an async context manager, closed in reverse order. A fault stops the start."""
+    """Wrap the process's life: an async context manager, closed in reverse order. A fault stops the
+    start.
+    """
 
 
 @hookspec
 def endpoints(gateway: Gateway) -> Iterable[Endpoint | Route]:  # type: ignore[empty-body]
-    """List what the plugin serves: `Endpoint`s (aiohttp handlers) and `Route`s that enter the line."""
+    """List what the plugin serves: `Endpoint`s (aiohttp) and `Route`s that enter the line."""
 
 
 @hookspec
-async def authenticate(exchange: Exchange) -> Reply | None:  # type: ignore[empty-body]
+async def authenticate(exchange: Exchange) -> Reply | None:
     """Head is in, body not read. A Reply stops the exchange, None goes on; a fault is a 500."""
 
 
 @hookspec
-async def prepare(exchange: Exchange) -> Reply | None:  # type: ignore[empty-body]
-    """Body is read if somebody reads it. A Reply stops the exchange, None goes on; a fault is a 500."""
+async def prepare(exchange: Exchange) -> Reply | None:
+    """Body is read if somebody reads it. A Reply stops the exchange, None goes on; a fault is a
+    500.
+    """
 
 
 @hookspec
-async def lookup(exchange: Exchange) -> Reply | None:  # type: ignore[empty-body]
-    """Is there an answer already? A Reply skips limits and attempts; a fault is logged and the line goes on."""
+async def lookup(exchange: Exchange) -> Reply | None:
+    """Is there an answer already? A Reply skips limits and attempts; a fault is logged and the line
+    goes on.
+    """
 
 
 @hookspec
-async def limit(exchange: Exchange) -> Reply | None:  # type: ignore[empty-body]
-    """Reserve requests, tokens, money, a slot. A Reply refuses; on a fault the plugin's `fails` policy decides."""
+async def limit(exchange: Exchange) -> Reply | None:
+    """Reserve requests, tokens, money, a slot. A Reply refuses; on a fault the plugin's `fails`
+    policy decides.
+    """
 
 
 @hookspec
-def pick(exchange: Exchange) -> Target | None:  # type: ignore[empty-body]
+def pick(exchange: Exchange) -> Target | None:
     """Say where the next attempt goes. The first view counts; a fault is a 500."""
 
 
 @hookspec
-async def send(exchange: Exchange, attempt: Attempt) -> Reply | Skip | None:  # type: ignore[empty-body]
-    """Target known, no byte out: credentials, dialect, the open row. A Reply stops, SKIP takes the next target."""
+async def send(exchange: Exchange, attempt: Attempt) -> Reply | Skip | None:
+    """Target known, no byte out: credentials, dialect, the open row. A Reply stops, SKIP takes the
+    next target.
+    """
 
 
 @hookspec
-def judge(exchange: Exchange, attempt: Attempt) -> Again | Keep | None:  # type: ignore[empty-body]
-    """Head or failure known, also a failure after the head. All run, the first view counts; a fault is a 500."""
+def judge(exchange: Exchange, attempt: Attempt) -> Again | Keep | None:
+    """Head or failure known, also a failure after the head. All run, the first view counts; a fault
+    is a 500.
+    """
 
 
 @hookspec
@@ -100,13 +115,17 @@ def answer(exchange: Exchange, head: Head) -> None:
 
 
 @hookspec
-def rewrite(exchange: Exchange) -> Rewriter | None:  # type: ignore[empty-body]
-    """Body begins: give an object that changes it, or None. Reverse order; a fault aborts the stream."""
+def rewrite(exchange: Exchange) -> Rewriter | None:
+    """Body begins: give an object that changes it, or None. Reverse order; a fault aborts the
+    stream.
+    """
 
 
 @hookspec
-def tap(exchange: Exchange, side: str) -> Tap | None:  # type: ignore[empty-body]
-    """Body begins: give a watcher of the "upstream" or the "caller" side, or None. A fault drops it, counted."""
+def tap(exchange: Exchange, side: str) -> Tap | None:
+    """Body begins: give a watcher of the "upstream" or the "caller" side, or None. A fault drops
+    it, counted.
+    """
 
 
 @hookspec

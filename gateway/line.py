@@ -1,12 +1,13 @@
 """The line: one request, one way, read top to bottom.
 
     accept -> route -> authenticate -> read -> prepare -> lookup -> limit
-           -> [ pick -> send -> judge ]*            (attempts, only until the first byte goes to the caller)
+           -> [ pick -> send -> judge ]*     (attempts, until the first byte goes to the caller)
            -> answer -> relay (rewrite, tap) -> settle -> account
 
-A `Reply` of a hook and an error join the line at `answer`; nothing else jumps. The caller's leaving aborts the upstream
-at once and cancels this task wherever it waits; `settle` and `account` run all the same, once each. What the caller
-has seen decides what may still be said: before the head anything, after it only the upstream's own bytes, or a cut.
+A `Reply` of a hook and an error join the line at `answer`; nothing else jumps. The caller's leaving
+aborts the upstream at once and cancels this task wherever it waits; `settle` and `account` run all
+the same, once each. What the caller has seen decides what may still be said: before the head
+anything, after it only the upstream's own bytes, or a cut.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ from gateway.headers import Headers
 from gateway.log import get
 from gateway.opening import opened
 from gateway.outlet import Null
-from gateway.reply import Head, Reply
 from gateway.relay import LAST_CHUNK
+from gateway.reply import Head, Reply
 from gateway.upload import Upload, framed_chunk
 
 if TYPE_CHECKING:
@@ -55,12 +56,15 @@ NO_TARGET: Final = "There is no upstream left to try."
 
 
 class Line:
-    """One exchange on its way. Owned by the connection that it serves (or by the parent of a child call)."""
+    """One exchange on its way. Owned by the connection that it serves (or by the parent of a child
+    call).
+    """
 
     __slots__ = (
         "_answer",
         "_detach",
         "_gates",
+        "_owners",
         "_stopped",
         "_task",
         "_timer",
@@ -92,6 +96,7 @@ class Line:
         self._answer: Answer | None = None
         self._upload: Upload | None = None
         self._task: asyncio.Task[Any] | None = None
+        self._owners: dict[int, str] | None = None
         self._gates: list[Awaitable[Reply | None]] = []
         self._detach: tuple[int, float] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -145,11 +150,13 @@ class Line:
         if reply is None and plan.limit:
             reply = await self._limit()
         # attempts
-        answer = None
+        answer: Answer | None = None
         if reply is None:
-            answer = await self._attempts()
-            if isinstance(answer, Reply):
-                reply, answer = answer, None
+            found = await self._attempts()
+            if isinstance(found, Reply):
+                reply = found
+            else:
+                answer = found
         if self._gates:
             reply = await self._wait_for_gates() or reply
         # answer and relay
@@ -158,7 +165,7 @@ class Line:
         elif answer is not None:
             await self._pass_on(answer)
 
-    # -- route, read -----------------------------------------------------------------------------------------------
+    # -- route, read -------------------------------------------------------------------------------
 
     def _route(self) -> None:
         exchange, gateway = self.exchange, self.gateway
@@ -202,7 +209,7 @@ class Line:
             exchange.model = dialect.model(exchange.document, exchange.path)
             exchange.streaming = dialect.streams(exchange.document, exchange.path)
 
-    # -- asking plugins --------------------------------------------------------------------------------------------
+    # -- asking plugins ----------------------------------------------------------------------------
 
     async def _ask(self, hooks: tuple[Callable[..., Any], ...]) -> Reply | None:
         for hook in hooks:
@@ -289,7 +296,7 @@ class Line:
                 first = view
         return first if isinstance(first, Again) else None
 
-    # -- attempts --------------------------------------------------------------------------------------------------
+    # -- attempts ----------------------------------------------------------------------------------
 
     async def _attempts(self) -> Answer | Reply:
         exchange, limits = self.exchange, self.gateway.config.limits
@@ -336,7 +343,9 @@ class Line:
         )
 
     async def _go(self, attempt: Attempt) -> Answer:
-        """Send the request and wait for the head. A kept connection that had died goes unnoticed, once."""
+        """Send the request and wait for the head. A kept connection that had died goes unnoticed,
+        once.
+        """
         exchange, pool = self.exchange, self.gateway.pool
         target, body = attempt.target, attempt.body
         framing = self._framing(body)
@@ -379,7 +388,9 @@ class Line:
             connection = None
 
     def _framing(self, body: bytes | None) -> bytes:
-        """The lines that say how long the body is: as the caller said it, unless a plugin read or changed the body."""
+        """The lines that say how long the body is: as the caller said it, unless a plugin read or
+        changed the body.
+        """
         screened = self.screened
         if screened.is_chunked and (
             body is None or (self.exchange.body is None and body is self.body.whole)
@@ -395,7 +406,7 @@ class Line:
         return attempt.body is not None or self._upload is None or not self._upload.is_under_way
 
     def _upward(self) -> Headers:
-        """The caller's fields that go up; each attempt has its own list if plugins may change it."""
+        """The caller's fields that go up; a list for each attempt where plugins may change it."""
         exchange = self.exchange
         plan = exchange.plan
         items = self.screened.upward
@@ -409,7 +420,9 @@ class Line:
         return headers
 
     async def _wait_for_gates(self) -> Reply | None:
-        """The head waits for what hooks asked it to wait for, at most as long as for a provider's first byte."""
+        """The head waits for what hooks asked it to wait for, at most as long as for a provider's
+        first byte.
+        """
         attempt = self.exchange.attempt
         timeout_ns = (
             attempt.first_byte_timeout_ns
@@ -425,7 +438,7 @@ class Line:
                     return reply
         return None
 
-    # -- answer and relay ------------------------------------------------------------------------------------------
+    # -- answer and relay --------------------------------------------------------------------------
 
     async def _pass_on(self, answer: Answer) -> None:
         """An upstream's answer: its head through the `answer` hooks, its body as it comes."""
@@ -503,7 +516,9 @@ class Line:
         exchange.status = head.status
 
     def _end(self, relay: Relay) -> None:
-        """The relay is over, for good or ill: the caller's connection goes on, or says by its end that it was cut."""
+        """The relay is over, for good or ill: the caller's connection goes on, or says by its end
+        that it was cut.
+        """
         if relay.fault is None:
             self.outlet.done(keep=relay.keeps)
             return
@@ -516,19 +531,29 @@ class Line:
                 self._judge(attempt)
             except GatewayError as error:
                 log.error("judge_failed", detail=error.detail)
-        log.warning("answer_cut", provider=exchange.provider and exchange.provider.name, code=relay.fault.code,
-                    detail=relay.fault.detail, bytes_sent=exchange.bytes_sent)  # fmt: skip
+        log.warning(
+            "answer_cut",
+            provider=_name(exchange),
+            code=relay.fault.code,
+            detail=relay.fault.detail,
+            bytes_sent=exchange.bytes_sent,
+        )
         self.outlet.cut(reset_too=relay.is_unframed)
 
     async def _apologise(self, error: GatewayError) -> None:
-        """Turn an error into an answer in the route's surface; after the head only a cut is left."""
+        """Answer with an error in the route's surface; after the head only a cut is left."""
         exchange = self.exchange
         if self._answer is not None:
             self._answer.abort()
         exchange.error = error
         if error.status >= 500:
-            log.warning("exchange_failed", provider=exchange.provider and exchange.provider.name, status=error.status,
-                        code=error.code, detail=error.detail)  # fmt: skip
+            log.warning(
+                "exchange_failed",
+                provider=_name(exchange),
+                status=error.status,
+                code=error.code,
+                detail=error.detail,
+            )
         if self.relay is not None:
             self.relay.abandon(error, FAILED)
             self.outlet.cut(reset_too=self.relay.is_unframed)
@@ -554,10 +579,10 @@ class Line:
             outcome=outcome,
         )
 
-    # -- what the connection and plugins say in between ------------------------------------------------------------
+    # -- what the connection and plugins say in between --------------------------------------------
 
     def leave(self) -> None:
-        """The caller is gone: abort the upstream now, unless a plugin wants the rest of the answer."""
+        """The caller is gone: abort the upstream now, unless a plugin wants the rest."""
         if self._detach is not None and self.exchange.outcome is None:
             bytes_max, seconds = self._detach
             self.outlet = null = Null(bytes_max, self._undetached)
@@ -604,10 +629,31 @@ class Line:
                 self._note(hook, "settle", error)
 
     def tap_failed(self, tap: object, error: Exception) -> None:
+        """A watcher raised: it hears no more, the bytes flow on."""
         self.gateway.count("tap_failures")
-        log.error("tap_failed", tap=repr(tap), error=repr(error))
+        log.error(
+            "plugin_failed", plugin=self.owner(tap), hook="tap", error=repr(error), exc_info=error
+        )
 
-    # -- inner -----------------------------------------------------------------------------------------------------
+    def rewriter_failed(self, rewriter: object, error: Exception) -> None:
+        """A rewriter raised: the answer is being cut."""
+        log.error(
+            "plugin_failed",
+            plugin=self.owner(rewriter),
+            hook="rewrite",
+            error=repr(error),
+            exc_info=error,
+        )
+
+    def owns(self, hook: Callable[..., Any], watcher: object) -> None:
+        """Remember whose tap or rewriter this is, to name the plugin if it raises."""
+        self._owners = self._owners or {}
+        self._owners[id(watcher)] = self.exchange.plan.owner(hook)
+
+    def owner(self, watcher: object) -> str:
+        return (self._owners or {}).get(id(watcher)) or self.exchange.plan.owners.get(watcher, "?")  # type: ignore[call-overload]
+
+    # -- inner -------------------------------------------------------------------------------------
 
     def _undetached(self) -> None:
         if self._answer is not None:
@@ -653,6 +699,10 @@ class Line:
         if isinstance(reply, Reply):
             return reply
         raise self.blame(hook, TypeError(f"wanted a Reply or None, got {type(reply).__name__}"))
+
+
+def _name(exchange: Exchange) -> str | None:
+    return exchange.provider.name if exchange.provider is not None else None
 
 
 def _outcome_of(error: GatewayError) -> str:

@@ -36,6 +36,10 @@ FLUSH_S: Final = 1.0
 
 Item = Any
 
+# Two writers of one stream, such as two logs on standard error, take turns: a pipe cuts what is
+# longer than its own atomic size wherever it is full.
+_turns: dict[int, threading.Lock] = {}
+
 
 class LineWriter:
     """Writes lines, without their line break, to a path or an open file descriptor.
@@ -54,6 +58,7 @@ class LineWriter:
     ) -> None:
         self._path = None if isinstance(target, int) else Path(target)
         self.fd = target if isinstance(target, int) else _opened(Path(target))
+        self._turn = _turns.setdefault(self.fd, threading.Lock())
         self._render = render or _called
         self._queue: deque[Item] = deque()
         self._queue_max = queue_max
@@ -126,7 +131,9 @@ class LineWriter:
         while self._queue:
             lines, markers = self._batch()
             if lines:
-                self._write(scrub(b"\n".join(lines) + b"\n"))
+                data = scrub(b"\n".join(lines) + b"\n")
+                with self._turn:
+                    self._write(data)
             for marker in markers:
                 marker.set()
 

@@ -1,4 +1,6 @@
-"""What all connections of the callers' port share: the rules of the configuration in force, and where lines start."""
+"""What all connections of the callers' port share: the rules of the configuration in force, and
+where lines start.
+"""
 
 from __future__ import annotations
 
@@ -75,10 +77,10 @@ class Callers:
             peer=peer,
         )
 
-    # -- the end ---------------------------------------------------------------------------------------------------
+    # -- the end -----------------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """No further request on any connection: idle ones close now, busy ones after their answer."""
+        """No further request: idle connections close now, busy ones after their answer."""
         self.is_draining = True
         self.gateway.is_draining = True
         for caller in tuple(self.connections):

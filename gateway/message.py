@@ -1,7 +1,8 @@
 """Heads on the wire: which fields pass from one side to the other, and how a head is written.
 
-Two messages are written here, the request to an upstream and the answer to a caller, and nothing else decides what is
-in them: the fields as they came, minus those of the hop, plus Host, framing and Connection.
+Two messages are written here, the request to an upstream and the answer to a caller, and nothing
+else decides what is in them: the fields as they came, minus those of the hop, plus Host, framing
+and Connection.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ _date: tuple[int, bytes] = (0, b"")
 def request_head(exchange: Exchange, attempt: Attempt, framing: bytes, *, edited: bool) -> bytes:
     """The head of the request to the upstream. framing: the lines that say how long the body is.
 
-    edited: plugins had their hands on the fields, so they are checked again. Raises `OwnFault` for a field that
-    would break the head.
+    edited: plugins had their hands on the fields, so they are checked again. Raises `OwnFault` for
+    a field that would break the head.
     """
     target = attempt.target
     items = attempt.headers.items
@@ -53,7 +54,9 @@ def request_head(exchange: Exchange, attempt: Attempt, framing: bytes, *, edited
 
 
 def answer_head(head: Head, framing: bytes, *, edited: bool) -> bytes:
-    """The head of the answer to the caller. framing: its length or coding, and Connection where there is something to say."""
+    """The head of the answer to the caller. framing: its length or coding, and Connection where
+    there is something to say.
+    """
     items = head.headers.items
     if edited:
         items = [pair for pair in items if pair[0].lower() not in _FRAMING]

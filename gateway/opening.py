@@ -1,7 +1,7 @@
 """How an answer's body will go out: its framing for this caller, and which relay carries it.
 
-Everything about a body that can be known from the head is decided here, so that the relay has nothing left to decide
-per slice.
+Everything about a body that can be known from the head is decided here, so that the relay has
+nothing left to decide per slice.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def opened(
 ) -> Relay:
     """The relay for this answer, holding the head that it will send first.
 
-    length, kind, coding: the values of Content-Length, Content-Type and Content-Encoding, None where absent.
+    length, kind, coding: the values of Content-Length, Content-Type and Content-Encoding, None
+    where absent.
     rewritten: False for our own error pages, which no rewriter sees.
     """
     exchange = line.exchange
@@ -90,7 +91,9 @@ def opened(
 def _framing(
     line: Line, head: Head, length: bytes | None, *, is_silent: bool
 ) -> tuple[bytes, bool, bool, bool]:
-    """The framing lines, whether the body is chunked, whether only the close ends it, and whether to keep the connection."""
+    """The framing lines, whether the body is chunked, whether only the close ends it, and whether
+    to keep the connection.
+    """
     is_old = line.exchange.version == "1.0"
     keep = line.outlet.may_keep
     framing, chunked, unframed = b"", False, False
@@ -118,6 +121,7 @@ def _made(line: Line, hooks: tuple[Any, ...]) -> list[Any]:
         except Exception as error:
             raise line.blame(hook, error) from error
         if rewriter is not None:
+            line.owns(hook, rewriter)
             made.append(rewriter)
     return made
 
@@ -132,6 +136,7 @@ def _taps(line: Line) -> tuple[list[Any], list[Any]]:
                 line.tap_failed(hook, error)
                 continue
             if tap is not None:
+                line.owns(hook, tap)
                 taps.append(tap)
     return sides
 

@@ -1,7 +1,8 @@
 """Where an answer goes: the seam between a line and whoever asked.
 
-A caller's connection (`gateway.caller.Caller`) is one outlet. The other two stand in for it: `Null` where the caller
-left and a plugin wants the rest of the answer, `Collector` where a plugin made the request itself.
+A caller's connection (`gateway.caller.Caller`) is one outlet. The other two stand in for it: `Null`
+where the caller left and a plugin wants the rest of the answer, `Collector` where a plugin made the
+request itself.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A plan: every hook of one gateway as a plain tuple of bound functions, frozen at start.
 
-What the line calls is decided here, once, so that a request pays nothing for a plugin that does not implement a hook
-and next to nothing for one that does. Where a plugin asks to measure (`measures = True`) the functions are wrapped
-with a clock, and only then.
+What the line calls is decided here, once, so that a request pays nothing for a plugin that does not
+implement a hook and next to nothing for one that does. Where a plugin asks to measure (`measures =
+True`) the functions are wrapped with a clock, and only then.
 """
 
 from __future__ import annotations

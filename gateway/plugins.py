@@ -1,9 +1,9 @@
 """Finding, checking and building plugins. Nothing here runs once requests come.
 
-A name in `enabled` is a module of the `plugins` package, an entry point of the group `weir.plugins`, or the path of a
-.py file; all three go through the same door. Only what is enabled is imported. Every fault of every plugin is found
-in one run, and each message names the plugin, the hook and the way out, because a plugin that half works is worse
-than one that does not start.
+A name in `enabled` is a module of the `plugins` package, an entry point of the group
+`weir.plugins`, or the path of a .py file; all three go through the same door. Only what is enabled
+is imported. Every fault of every plugin is found in one run, and each message names the plugin, the
+hook and the way out, because a plugin that half works is worse than one that does not start.
 """
 
 from __future__ import annotations
@@ -88,7 +88,9 @@ class Registry:
 
 
 def discover() -> dict[str, str]:
-    """Every plugin that could be enabled by name, and where it would come from. Imports none of them."""
+    """Every plugin that could be enabled by name, and where it would come from. Imports none of
+    them.
+    """
     found = {
         point.name: f"entry point {point.value}"
         for point in importlib.metadata.entry_points(group=GROUP)
@@ -98,7 +100,9 @@ def discover() -> dict[str, str]:
 
 
 def load(config: Config, base: Path | None = None) -> Registry:
-    """Import, check and build what the configuration enables. `base`: the directory that file paths start from."""
+    """Import, check and build what the configuration enables. `base`: the directory that file paths
+    start from.
+    """
     problems: list[Problem] = []
     names = list(dict.fromkeys(_every_name(config)))
     loaded: dict[str, LoadedPlugin] = {}
@@ -124,7 +128,7 @@ def load(config: Config, base: Path | None = None) -> Registry:
 
 
 def replan(config: Config, registry: Registry) -> dict[str, Plan]:
-    """Plans for a changed configuration with the same plugins, for a reload. Raises `ConfigErrors`."""
+    """Plans for a changed configuration with the same plugins. Raises `ConfigErrors`."""
     problems: list[Problem] = []
     loaded = {_key(entry): plugin for entry in _every_name(config) for plugin in registry.plugins
               if plugin.name == _name_of(entry)}  # fmt: skip
@@ -138,7 +142,7 @@ def replan(config: Config, registry: Registry) -> dict[str, Plan]:
     return plans
 
 
-# -- finding ---------------------------------------------------------------------------------------------------------
+# -- finding ---------------------------------------------------------------------------------------
 
 
 def _every_name(config: Config) -> list[str]:
@@ -182,7 +186,7 @@ def _import(entry: str, base: Path, problems: list[Problem]) -> LoadedPlugin | N
         problems.append(
             Problem(
                 ("enabled",),
-                f'no plugin "{entry}": not in plugins/, no entry point of {GROUP}, no path of a .py file',
+                f'no plugin "{entry}": not in plugins/, no entry point of {GROUP}, no .py file',
                 nearest=near[0] if near else "",
             )
         )
@@ -219,7 +223,7 @@ def _module_from(path: Path) -> ModuleType:
     return module
 
 
-# -- checking --------------------------------------------------------------------------------------------------------
+# -- checking --------------------------------------------------------------------------------------
 
 
 def _check(plugin: LoadedPlugin) -> list[Problem]:
@@ -257,7 +261,8 @@ def _check_hook(name: str, method: Callable[..., Any]) -> list[str]:
     names = list(inspect.signature(wanted).parameters)
     if given != names:
         texts.append(
-            f"hook {name}: takes (self, {', '.join(names)}), this one ({', '.join(['self', *given])})"
+            f"hook {name}: takes (self, {', '.join(names)}), "
+            f"this one ({', '.join(['self', *given])})"
         )
     if name == "lifespan":
         if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
@@ -274,7 +279,9 @@ def _is_marked(method: object) -> bool:
 
 
 def _check_tables(config: Config, known: set[str], problems: list[Problem]) -> None:
-    """A table for a plugin that exists nowhere is a typing error; one for a plugin that is merely off is fine."""
+    """A table for a plugin that exists nowhere is a typing error; one for a plugin that is merely
+    off is fine.
+    """
     tables: list[tuple[tuple[str, ...], str]] = [
         (("plugins", name), name) for name in config.plugins
     ]
@@ -296,7 +303,7 @@ def _check_tables(config: Config, known: set[str], problems: list[Problem]) -> N
             )
 
 
-# -- building --------------------------------------------------------------------------------------------------------
+# -- building --------------------------------------------------------------------------------------
 
 
 def _settings(

@@ -1,9 +1,9 @@
 """Connections to upstreams: kept ones by origin, and how new ones are made.
 
-Kept connections are taken last in, first out, so that a quiet minute lets the surplus time out. A new one resolves
-the name (cached, bounded), races addresses (RFC 8305, `aiohappyeyeballs`) and is bounded by the attempt's connect
-timeout. There is no queue: an origin at its limit is refused at once, because a request that waits unseen for a free
-connection looks like a slow provider.
+Kept connections are taken last in, first out, so that a quiet minute lets the surplus time out. A
+new one resolves the name (cached, bounded), races addresses (RFC 8305, `aiohappyeyeballs`) and is
+bounded by the attempt's connect timeout. There is no queue: an origin at its limit is refused at
+once, because a request that waits unseen for a free connection looks like a slow provider.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from gateway.clock import Clock
     from gateway.config import Limits
     from gateway.exchange import Attempt
-    from gateway.providers import Origin
+    from gateway.origins import Origin
 
 UNREACHABLE: Final = "The upstream could not be reached."
 # RFC 8305 section 5 recommends 250 ms between attempts at two addresses.
 HAPPY_EYEBALLS_DELAY_S: Final = 0.25
-# TLS handshakes have the connect timeout above them; this one only bounds what the loop does on its own.
+# TLS handshakes have the connect timeout above them; this one only bounds what the loop does on its
+# own.
 TLS_SHUTDOWN_S: Final = 1.0
 
 AddressInfo = aiohappyeyeballs.AddrInfoType
@@ -114,7 +115,7 @@ class Pool:
     def size(self) -> int:
         return len(self._all)
 
-    # -- making one ------------------------------------------------------------------------------------------------
+    # -- making one --------------------------------------------------------------------------------
 
     async def _open_one(self, origin: Origin) -> Upstream:
         sock = await self._socket(origin)
@@ -130,7 +131,7 @@ class Pool:
         except BaseException:
             sock.close()
             raise
-        return cast("Upstream", protocol)
+        return protocol
 
     async def _socket(self, origin: Origin) -> socket.socket:
         if origin.socket is not None:

@@ -1,9 +1,10 @@
 """What a caller's request must be before it becomes an exchange.
 
-llhttp has refused broken syntax by now. Here stands the rest: what is valid HTTP but nothing a reverse proxy may pass
-on (two hosts, absolute-form, a second transfer coding, HTTP/0.9), what exceeds a bound that the head announces, and
-what a web page in a browser on the same machine must not be able to do (promise 11). Whatever is refused here never
-reaches an upstream. The same pass over the fields sorts out which of them may go up.
+llhttp has refused broken syntax by now. Here stands the rest: what is valid HTTP but nothing a
+reverse proxy may pass on (two hosts, absolute-form, a second transfer coding, HTTP/0.9), what
+exceeds a bound that the head announces, and what a web page in a browser on the same machine must
+not be able to do (promise 11). Whatever is refused here never reaches an upstream. The same pass
+over the fields sorts out which of them may go up.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ if TYPE_CHECKING:
     from gateway.config import Config
     from gateway.exchange import Exchange
 
-# A Host is a name or address and an optional port (RFC 9110 section 7.2, RFC 3986 section 3.2.2), nothing else.
+# A Host is a name or address and an optional port (RFC 9110 section 7.2, RFC 3986 section 3.2.2),
+# nothing else.
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
-# Hosts and origins seen and allowed before are remembered, up to this many; the rest is worked out each time.
+# Hosts and origins seen and allowed before are remembered, up to this many; the rest is worked out
+# each time.
 _REMEMBERED_MAX: Final = 1024
 
 _DROP, _HOSTS, _LENGTH, _CODING, _CONNECTION, _EXPECT, _ORIGIN, _SITE = range(8)
-_KINDS: Final = {name: _DROP for name in HOP_BY_HOP} | {
+_KINDS: Final = dict.fromkeys(HOP_BY_HOP, _DROP) | {
     b"host": _HOSTS,
     b"content-length": _LENGTH,
     b"transfer-encoding": _CODING,
@@ -41,7 +44,9 @@ _KINDS: Final = {name: _DROP for name in HOP_BY_HOP} | {
 
 
 class Refusal(Exception):
-    """A request that ends before it is an exchange. detail: for the log; it may name the setting that decided."""
+    """A request that ends before it is an exchange. detail: for the log; it may name the setting
+    that decided.
+    """
 
     def __init__(self, status: int, code: str, message: str, detail: str = "") -> None:
         super().__init__(message)
@@ -52,7 +57,9 @@ class Refusal(Exception):
 
 
 class Screened:
-    """What the pass over the fields found: the body's framing, the fields that may go up, whether to keep the connection."""
+    """What the pass over the fields found: the body's framing, the fields that may go up, whether
+    to keep the connection.
+    """
 
     __slots__ = ("expects", "has_length", "host", "is_chunked", "keep", "size", "upward")
 
@@ -86,7 +93,7 @@ class Screen:
         if exchange.version not in ("1.1", "1.0"):
             raise Refusal(505, "http_version", "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
         target = exchange.target
-        if target[:1] != b"/" or b"#" in target:
+        if target[:1] != b"/" or b"#" in target or exchange.method == b"CONNECT":
             raise Refusal(*_bad_target(exchange))
         found = Screened()
         upward = found.upward
@@ -134,7 +141,9 @@ class Screen:
         return found
 
     def _control(self, exchange: Exchange, lower: bytes, value: bytes) -> None:
-        """A field that is ours: kept for plugins, never sent up. The caller's prefix is the one we answer with."""
+        """A field that is ours: kept for plugins, never sent up. The caller's prefix is the one we
+        answer with.
+        """
         if exchange.controls is None:
             exchange.controls = {}
             exchange.prefix = next(prefix for prefix in self._prefixes if lower.startswith(prefix))
@@ -174,7 +183,8 @@ class Screen:
             raise Refusal(
                 403,
                 "host_not_allowed",
-                f'This gateway does not serve the host "{name}"; its operator can add it to server.allowed_hosts.',
+                f'This gateway does not serve the host "{name}"; '
+                "its operator can add it to server.allowed_hosts.",
             )
         if len(self._known) < _REMEMBERED_MAX:
             self._known.add(host)
@@ -197,7 +207,9 @@ class Screen:
             )
 
     def _is_literal(self, name: str) -> bool:
-        """On a wildcard address any literal address is our own; only a name can be rebound by its owner's DNS."""
+        """On a wildcard address any literal address is our own; only a name can be rebound by its
+        owner's DNS.
+        """
         return self._any_address and _address(name) is not None
 
 
@@ -226,13 +238,16 @@ def is_host_allowed(host: str, allowed: Iterable[str], bound: str) -> bool:
 def refusal_bytes(refusal: Refusal) -> bytes:
     """The whole answer to a refused request; the connection ends with it."""
     body = shape_error("plain", refusal.status, refusal.code, refusal.message)
-    return b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\nDate: %b\r\nConnection: close\r\n\r\n%b" % (
+    return (
+        b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+        b"Date: %b\r\nConnection: close\r\n\r\n%b"
+    ) % (
         refusal.status,
         reason_of(refusal.status),
         len(body),
         formatdate(usegmt=True).encode(),
         body,
-    )  # fmt: skip
+    )
 
 
 def reason_of(status: int) -> bytes:

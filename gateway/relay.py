@@ -1,9 +1,10 @@
 """The answer's body on its way to the caller.
 
-A relay is the sink of one answer. The plain one frames each slice and writes it, and that is all: no queue, no task,
-no copy beyond the framing. The watched one stands in its place only where a plugin taps, rewrites or settles, or
-where the end of a stream can be told by its end marker alone. Both keep one promise: the last chunk is written only
-for an end that the upstream (or a `stop`) made; whatever else happens leaves the message visibly unfinished.
+A relay is the sink of one answer. The plain one frames each slice and writes it, and that is all:
+no queue, no task, no copy beyond the framing. The watched one stands in its place only where a
+plugin taps, rewrites or settles, or where the end of a stream can be told by its end marker alone.
+Both keep one promise: the last chunk is written only for an end that the upstream (or a `stop`)
+made; whatever else happens leaves the message visibly unfinished.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import asyncio
 import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import orjson
 
 from gateway.errors import GatewayError, OwnFault, UpstreamFault
 from gateway.exchange import COMPLETE, PROVIDER_ERROR, TRUNCATED
@@ -24,7 +27,8 @@ if TYPE_CHECKING:
 LAST_CHUNK: Final = b"0\r\n\r\n"
 # Above this a slice is written in three pieces (one writev) instead of being copied into one.
 COPY_BYTES_MAX: Final = 32 * 1024
-# A decoder gives back at most this much per step, so that a few bytes of a bomb never become gigabytes at once.
+# A decoder gives back at most this much per step, so that a few bytes of a bomb never become
+# gigabytes at once.
 INFLATE_STEP_BYTES: Final = 256 * 1024
 
 
@@ -42,6 +46,7 @@ class Watchers(Protocol):
 
     def settle(self, outcome: str) -> None: ...
     def tap_failed(self, tap: object, error: Exception) -> None: ...
+    def rewriter_failed(self, rewriter: object, error: Exception) -> None: ...
 
 
 class Relay:
@@ -107,7 +112,7 @@ class Relay:
             self.outlet.write(head)
 
     def write(self, data: bytes) -> None:
-        """Frame and send a slice; pauses the upstream when the caller's buffer is above its mark."""
+        """Frame and send a slice; pauses the upstream while the caller's buffer is full."""
         outlet = self.outlet
         head = self._head
         size = len(data)
@@ -128,7 +133,9 @@ class Relay:
             self.answer.pause()
 
     def close(self, data: bytes) -> None:
-        """Send the last slice and the end. What must be durable before the caller sees the end is settled first."""
+        """Send the last slice and the end. What must be durable before the caller sees the end is
+        settled first.
+        """
         exchange = self.exchange
         self.is_over = True
         self.line.settle(self.whole_outcome())
@@ -146,7 +153,9 @@ class Relay:
         self._wake()
 
     def stop(self, outcome: str, tail: bytes, error: GatewayError) -> None:
-        """End the answer here with `tail`; a cut where that would not be truthful, because a length was promised."""
+        """End the answer here with `tail`; a cut where that would not be truthful, because a length
+        was promised.
+        """
         if self.is_over:
             return
         if self.answer is not None:
@@ -158,7 +167,7 @@ class Relay:
             self.abandon(error, outcome)
 
     def abandon(self, fault: GatewayError, outcome: str) -> None:
-        """No end will come. What was written stays, a head that no slice took along still goes out."""
+        """No end will come. What was written stays; a head that is still here goes out."""
         if self.is_over:
             return
         self.is_over = True
@@ -203,7 +212,9 @@ class Relay:
 
 
 class Watched(Relay):
-    """A relay whose body is looked at: decoded for its readers if need be, split into events at most once."""
+    """A relay whose body is looked at: decoded for its readers if need be, split into events at
+    most once.
+    """
 
     __slots__ = (
         "_caller_taps",
@@ -212,6 +223,7 @@ class Watched(Relay):
         "_marked",
         "_needs_marker",
         "_rewriters",
+        "_running",
         "_splitter",
         "_upstream_taps",
     )
@@ -234,6 +246,7 @@ class Watched(Relay):
         super().__init__(exchange, line, outlet, answer, head, chunked=chunked)
         self._upstream_taps, self._caller_taps = taps
         self._rewriters = [_Stage(rewriter, events=events) for rewriter in rewriters]
+        self._running: object = None  # the rewriter at work, for blaming it
         self._decoder = decoder
         self._splitter = Splitter() if events else None
         dialect = exchange.dialect
@@ -250,24 +263,32 @@ class Watched(Relay):
             return
         try:
             out = self._through(data, ended)
-        except Exception as error:  # a rewriter failed: what it would have made is unknown, so nothing more goes out
+        # A rewriter failed: what it would have made is unknown, so nothing more goes out.
+        except Exception as error:
             self._abort(error)
             return
         if not ended:
             if out:
                 self.write(out)
         elif self._needs_marker and not self._marked:
-            # The upstream's FIN is the only end this stream has, and its dialect says that it is not over.
+            # The upstream's FIN is the only end this stream has, and its dialect says that it is
+            # not over.
             if out:
                 self.write(out)
-            self.fail(UpstreamFault("The upstream broke off in the middle of its answer.", code="upstream_cut",
-                                    detail="closed before the dialect's end marker"))  # fmt: skip
+            self.fail(
+                UpstreamFault(
+                    "The upstream broke off in the middle of its answer.",
+                    code="upstream_cut",
+                    detail="closed before the dialect's end marker",
+                )
+            )
         else:
             self.close(out)
 
     def fail(self, fault: UpstreamFault) -> None:
         if not self.is_over and self._splitter is not None and self._rewriters:
-            # An unfinished event was held back for its rewriter; it is incomplete, so it is not sent.
+            # An unfinished event was held back for its rewriter; it is incomplete, so it is not
+            # sent.
             self._splitter = None
         super().fail(fault)
 
@@ -283,6 +304,7 @@ class Watched(Relay):
         if events and self._is_end is not None and not self._marked and self._any_end(events):
             self._marked = True
             self.exchange.end_marker_seen = True
+            self._note_error(events)
             if not self._rewriters:
                 self.line.settle(self.whole_outcome())
         if not self._rewriters:
@@ -290,6 +312,7 @@ class Watched(Relay):
             return data
         pieces: bytes | list[Event] = plain if events is None else events
         for stage in self._rewriters:
+            self._running = stage.rewriter
             pieces = stage.feed(pieces, ended)
         out = pieces if isinstance(pieces, bytes) else b"".join(event.raw for event in pieces)
         self._show(self._caller_taps, out, pieces if isinstance(pieces, list) else None)
@@ -321,6 +344,18 @@ class Watched(Relay):
             self.line.tap_failed(is_end, error)
             return False
 
+    def _note_error(self, events: list[Event]) -> None:
+        """An error inside a 200 is no success, however well the stream ends."""
+        dialect = self.exchange.dialect
+        for event in events:
+            if dialect is not None and b"error" in event.data:
+                try:
+                    document = orjson.loads(event.data)
+                except orjson.JSONDecodeError:
+                    continue
+                if dialect.error_in(document) is not None:
+                    self.outcome = PROVIDER_ERROR
+
     def _show(self, taps: list[Any], data: bytes, events: list[Event] | None) -> None:
         for tap in tuple(taps):
             try:
@@ -336,6 +371,7 @@ class Watched(Relay):
                 self.line.tap_failed(tap, error)
 
     def _abort(self, error: Exception) -> None:
+        self.line.rewriter_failed(self._running, error)
         if self.answer is not None:
             self.answer.abort()
         fault = OwnFault(
@@ -348,10 +384,10 @@ class Watched(Relay):
 class _Stage:
     """One rewriter in the chain, given bytes or events as it wants them."""
 
-    __slots__ = ("_bytes", "_events", "_rewriter", "_splitter")
+    __slots__ = ("_bytes", "_events", "_splitter", "rewriter")
 
     def __init__(self, rewriter: Any, *, events: bool) -> None:
-        self._rewriter = rewriter
+        self.rewriter = rewriter
         self._bytes = getattr(rewriter, "feed", None)
         self._events = getattr(rewriter, "event", None) if events else None
         self._splitter: Splitter | None = None
@@ -363,7 +399,7 @@ class _Stage:
             return pieces  # an event rewriter beside a body that has no events
         data = pieces if isinstance(pieces, bytes) else b"".join(event.raw for event in pieces)
         out = bytes(self._bytes(data)) if data else b""
-        return out + self._rewriter.end() if ended else out
+        return out + self.rewriter.end() if ended else out
 
     def _feed_events(self, pieces: bytes | list[Event], ended: bool) -> list[Event]:
         if isinstance(pieces, bytes):
@@ -374,7 +410,7 @@ class _Stage:
         assert self._events is not None
         out = [made for event in pieces for made in self._events(event)]
         if ended:
-            rest = self._rewriter.end()
+            rest = self.rewriter.end()
             if rest:
                 out.append(Event(rest))
         return out
@@ -386,7 +422,8 @@ class Decoder:
     __slots__ = ("_inflate",)
 
     def __init__(self, coding: bytes) -> None:
-        # 32 + MAX_WBITS finds out by itself whether it is gzip or zlib ("deflate", RFC 9110 section 8.4.1.2).
+        # 32 + MAX_WBITS finds out by itself whether it is gzip or zlib ("deflate", RFC 9110 section
+        # 8.4.1.2).
         self._inflate = zlib.decompressobj(32 + zlib.MAX_WBITS)
 
     @staticmethod

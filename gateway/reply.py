@@ -1,7 +1,8 @@
 """Answers: the head that `answer` hooks may edit, and replies that we or a plugin make ourselves.
 
-A `Reply` joins the line at `answer`, like an upstream's answer. Errors get the shape of the route's surface there,
-so that the official SDKs raise the exception they would raise for the provider itself.
+A `Reply` joins the line at `answer`, like an upstream's answer. Errors get the shape of the route's
+surface there, so that the official SDKs raise the exception they would raise for the provider
+itself.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ class Head:
 class Reply:
     """An answer made here: whole (`body`) or as it comes (`stream`, an async iterator of bytes).
 
-    outcome: what the exchange counts as: "refused" for a limit or an authenticator, "cached" for `lookup`,
-    "complete" for a plugin's own page. A stream that raises is cut, never completed.
+    outcome: what the exchange counts as: "refused" for a limit or an authenticator, "cached" for
+    `lookup`, "complete" for a plugin's own page. A stream that raises is cut, never completed.
     """
 
     __slots__ = ("body", "headers", "outcome", "status", "stream")

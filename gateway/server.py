@@ -1,9 +1,10 @@
 """The process: start, signals, reload, drain, end.
 
-Start is in the order of trust: state directory, plugins' `lifespan`s, the operator's listener, the callers'. The end
-is the reverse. SIGTERM or SIGINT drains: readiness turns 503, listening stops, exchanges finish within
-`drain_timeout`, the rest are cut truthfully, exit 0; a second signal cuts at once. SIGHUP reloads: everything is
-validated first, then swapped in one step; running exchanges keep the plan they have.
+Start is in the order of trust: state directory, plugins' `lifespan`s, the operator's listener, the
+callers'. The end is the reverse. SIGTERM or SIGINT drains: readiness turns 503, listening stops,
+exchanges finish within `drain_timeout`, the rest are cut truthfully, exit 0; a second signal cuts
+at once. SIGHUP reloads: everything is validated first, then swapped in one step; running exchanges
+keep the plan they have.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ import uvloop
 from aiohttp import web
 
 from gateway import admin, plugins
-from gateway.calls import call
 from gateway.caller import Caller
+from gateway.calls import call
 from gateway.clock import Clock
 from gateway.errors import StartError
 from gateway.gateway import Answered, Endpoint, Gateway, Request, Route
@@ -51,7 +52,8 @@ FIXED: Final = ("state_dir", "enabled", "server", "admin")
 LAST_BYTES_S: Final = 2.0
 # Callers waiting to be accepted; the kernel cuts it to its own bound (net.core.somaxconn).
 BACKLOG: Final = 4096
-# A relay makes and drops many small objects that reference counting frees by itself; the collector looks rarely.
+# A relay makes and drops many small objects that reference counting frees by itself; the collector
+# looks rarely.
 GC_THRESHOLD: Final = (20_000, 50, 50)
 
 
@@ -107,7 +109,7 @@ class Server:
             await self._stop.wait()
             await self._drain(listener)
 
-    # -- start -----------------------------------------------------------------------------------------------------
+    # -- start -------------------------------------------------------------------------------------
 
     async def _enter_plugins(self, stack: AsyncExitStack) -> None:
         for plugin in self._registry.plugins:
@@ -152,8 +154,7 @@ class Server:
         try:
             await site.start()
         except OSError as error:
-            raise StartError(f"[admin] {settings.host}:{settings.port}: {error.strerror or error}; "
-                             "set another admin.port or stop what listens there") from error  # fmt: skip
+            raise _taken("admin", settings, error) from error
         return _address(runner.addresses[0])
 
     async def _open_callers(
@@ -181,8 +182,7 @@ class Server:
                 reuse_address=True,
             )
         except OSError as error:
-            raise StartError(f"[server] {settings.host}:{settings.port}: {error.strerror or error}; "
-                             "set another server.port or stop what listens there") from error  # fmt: skip
+            raise _taken("server", settings, error) from error
         stack.callback(server.close)
         return server
 
@@ -195,7 +195,7 @@ class Server:
     async def _call(self, parent: Exchange | None, request: Request) -> Answered:
         return await call(self.gateway, parent, request)
 
-    # -- signals ---------------------------------------------------------------------------------------------------
+    # -- signals -----------------------------------------------------------------------------------
 
     def _signals(self, loop: asyncio.AbstractEventLoop) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -212,7 +212,9 @@ class Server:
             self.reload()
 
     def reload(self) -> list[str]:
-        """Load the configuration anew and swap it in; gives the keys whose change waits for a restart."""
+        """Load the configuration anew and swap it in; gives the keys whose change waits for a
+        restart.
+        """
         try:
             return self._reload()
         except StartError as error:
@@ -243,7 +245,7 @@ class Server:
         log.info("reloaded", restart_needed=waiting)
         return waiting
 
-    # -- end -------------------------------------------------------------------------------------------------------
+    # -- end ---------------------------------------------------------------------------------------
 
     async def _drain(self, listener: asyncio.Server) -> None:
         callers = self.callers
@@ -281,8 +283,17 @@ def _state(path: Path) -> Any:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         return admin.admin_token(path)
     except OSError as error:
-        raise StartError(f"state_dir {path}: {error.strerror or error}; "
-                         "set state_dir (or WEIR_STATE_DIR) to a directory that can be written") from error  # fmt: skip
+        raise StartError(
+            f"state_dir {path}: {error.strerror or error}; "
+            "set state_dir (or WEIR_STATE_DIR) to a directory that can be written"
+        ) from error
+
+
+def _taken(table: str, settings: Any, error: OSError) -> StartError:
+    return StartError(
+        f"[{table}] {settings.host}:{settings.port}: {error.strerror or error}; "
+        f"set another {table}.port or stop what listens there"
+    )
 
 
 def _announce(callers: str, operators: str) -> None:

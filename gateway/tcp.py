@@ -1,7 +1,7 @@
 """What only the kernel knows about a TCP connection: Linux's TCP_INFO.
 
-Two facts matter to a proxy: whether the other end has acknowledged what we wrote (may a request be sent again?), and
-whether it has closed although we are not reading (has the caller left?).
+Two facts matter to a proxy: whether the other end has acknowledged what we wrote (may a request be
+sent again?), and whether it has closed although we are not reading (has the caller left?).
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from typing import Final
 
 _TCP_INFO: Final = getattr(socket, "TCP_INFO", 11) if sys.platform == "linux" else None
 _BYTES_ACKED: Final = slice(120, 128)  # struct tcp_info, tcpi_bytes_acked, since Linux 4.2
-# States in which the other end is done sending: CLOSE_WAIT, CLOSE, LAST_ACK, CLOSING (include/net/tcp_states.h).
+# States in which the other end is done sending: CLOSE_WAIT, CLOSE, LAST_ACK, CLOSING
+# (include/net/tcp_states.h).
 _GONE: Final = frozenset({7, 8, 9, 11})
 
 
 def bytes_acked(sock: socket.socket) -> int | None:
-    """How many bytes the other end's kernel has acknowledged, the SYN included; None where that cannot be known."""
+    """How many bytes the other end's kernel has acknowledged, the SYN included; None where that
+    cannot be known.
+    """
     info = _info(sock, 128)
     return (
         None

@@ -95,7 +95,8 @@ def _parse(text: str, units: dict[str, int], names: str) -> int:
     if unit not in units:
         raise ValueError(f"unknown unit; use {names}")
     # Whole numbers all the way: a float would turn 0.1s into something near it.
-    scaled, rest = divmod(int(whole + fraction) * units[unit], 10 ** len(fraction))
+    parts: int = 10 ** len(fraction)
+    scaled, rest = divmod(int(whole + fraction) * units[unit], parts)
     if rest:
         raise ValueError("finer than the smallest unit")
     return scaled
@@ -104,9 +105,12 @@ def _parse(text: str, units: dict[str, int], names: str) -> int:
 def _number(value: object, factor: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("neither text nor a number")  # noqa: TRY004  # one kind of error to catch
-    if not math.isfinite(value):
+    if isinstance(value, int):
+        return value * factor
+    count = value * factor
+    if not math.isfinite(count):
         raise ValueError("not a finite number")
-    return round(value * factor)
+    return round(count)
 
 
 def _bounded(count: int, largest: int, written: str) -> int:

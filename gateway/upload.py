@@ -1,8 +1,9 @@
 """A request body that streams up: with back-pressure, in constant memory, once.
 
-What was sent before any answer came is kept up to `replay_bytes_max`, for the one case where sending again is no
-second sending: a kept connection whose kernel acknowledged nothing. Bodies that are whole in memory, because a plugin
-read them or because they came along with the head, need none of this (`gateway.line`).
+What was sent before any answer came is kept up to `replay_bytes_max`, for the one case where
+sending again is no second sending: a kept connection whose kernel acknowledged nothing. Bodies that
+are whole in memory, because a plugin read them or because they came along with the head, need none
+of this (`gateway.line`).
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Upload:
 
     @property
     def is_under_way(self) -> bool:
-        """Whether slices have been taken from the caller, so that no other attempt can have them."""
+        """Whether slices were taken from the caller, so that no other attempt can have them."""
         return self._connection is not None
 
     @property
@@ -94,5 +95,7 @@ class Upload:
 
 
 def framed_chunk(data: bytes) -> bytes:
-    """A chunk (RFC 9112 section 7.1); nothing for no data, because an empty chunk would be the last."""
+    """A chunk (RFC 9112 section 7.1); nothing for no data, because an empty chunk would be the
+    last.
+    """
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""

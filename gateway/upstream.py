@@ -1,13 +1,15 @@
 """The upstream side: one HTTP/1.1 connection to a provider, on llhttp.
 
-`Upstream` is the connection, `Answer` one response in progress on it. Bytes arrive in `data_received`, are judged by
-llhttp, and leave in the same call through the answer's sink (`gateway.relay`); nothing is queued and no task is
-switched per chunk. Until a sink is attached (the line is still judging the head) slices are held, up to a high-water
-mark where the socket is paused.
+`Upstream` is the connection, `Answer` one response in progress on it. Bytes arrive in
+`data_received`, are judged by llhttp, and leave in the same call through the answer's sink
+(`gateway.relay`); nothing is queued and no task is switched per chunk. Until a sink is attached
+(the line is still judging the head) slices are held, up to a high-water mark where the socket is
+paused.
 
-What llhttp lets through and a proxy must not: a Transfer-Encoding other than `chunked` (it would be read until
-close), one in HTTP/1.0, the body of a HEAD answer that never comes, interim answers, and bytes after the end. All of
-these are decided here. A connection whose framing was ever in doubt is dropped, never reused.
+What llhttp lets through and a proxy must not: a Transfer-Encoding other than `chunked` (it would be
+read until close), one in HTTP/1.0, the body of a HEAD answer that never comes, interim answers, and
+bytes after the end. All of these are decided here. A connection whose framing was ever in doubt is
+dropped, never reused.
 """
 
 from __future__ import annotations
@@ -22,11 +24,11 @@ import httptools
 
 from gateway.errors import UpstreamFault
 from gateway.headers import HOP_BY_HOP, Headers, named_by_connection
-from gateway.tcp import bytes_acked
+from gateway.tcp import bytes_acked, reset
 
 if TYPE_CHECKING:
+    from gateway.origins import Origin
     from gateway.pool import Pool
-    from gateway.providers import Origin
 
 BAD_FRAMING_CODE: Final = "bad_upstream_framing"
 NO_ANSWER: Final = "The upstream closed the connection without an answer."
@@ -44,6 +46,7 @@ _KINDS: Final = dict.fromkeys(HOP_BY_HOP, _DROP) | {
     b"transfer-encoding": _CODING,
     b"connection": _CONNECTION,
 }
+_VERSIONS: Final = ("1.1", "1.0")
 _KNOWN_REASONS: Final = frozenset(status.phrase.encode() for status in HTTPStatus) | {b""}
 
 
@@ -81,8 +84,8 @@ class Answer:
         "reason",
         "sink",
         "status",
-        "wants_preview",
         "waiter",
+        "wants_preview",
     )
 
     def __init__(self, connection: Upstream, *, is_head: bool) -> None:
@@ -108,8 +111,8 @@ class Answer:
     def head_fault(self) -> UpstreamFault | None:
         """Why there is no head to go on with, once one of the two is known.
 
-        A fault after the head is the sink's to hear, behind the bytes that came before it. Bad framing is the
-        exception: while nothing has gone out, an answer in doubt is no answer.
+        A fault after the head is the sink's to hear, behind the bytes that came before it. Bad
+        framing is the exception: while nothing has gone out, an answer in doubt is no answer.
         """
         fault = self.fault
         if fault is not None and (not self.head_known or fault.code == BAD_FRAMING_CODE):
@@ -117,7 +120,9 @@ class Answer:
         return None
 
     async def preview(self, bytes_max: int) -> bytes:
-        """Hold the body back until its first event is whole, it ended, or that many bytes are there."""
+        """Hold the body back until its first event is whole, it ended, or that many bytes are
+        there.
+        """
         self.wants_preview = True
         while not self.ended and self.fault is None:
             text = b"".join(self.held)
@@ -171,7 +176,9 @@ class Answer:
 
 
 class Upstream(asyncio.Protocol):
-    """One connection to an origin. Between requests it rests in the pool; bytes that come then end it."""
+    """One connection to an origin. Between requests it rests in the pool; bytes that come then end
+    it.
+    """
 
     __slots__ = (
         "_acked",
@@ -234,13 +241,14 @@ class Upstream(asyncio.Protocol):
         self._uploading = False
         self._notified = False
 
-    # -- asking ----------------------------------------------------------------------------------------------------
+    # -- asking ------------------------------------------------------------------------------------
 
     def ask(self, request: bytes, *, is_head: bool, uploading: bool) -> Answer:
-        """Write a request (head and what there is of the body) and return its answer in progress."""
+        """Write a request, with what there is of its body; gives the answer in progress."""
         answer = self.answer = Answer(self, is_head=is_head)
         if self.reused:
-            # On a plain connection all that was written before was acknowledged before it was answered; the SYN is 1.
+            # On a plain connection all that was written before was acknowledged before it was
+            # answered; the SYN is 1.
             self._acked = bytes_acked(self.sock) if self.origin.tls else self.written + 1
         self._bytes_seen = 0
         self._uploading = uploading
@@ -265,7 +273,7 @@ class Upstream(asyncio.Protocol):
     def is_full(self) -> bool:
         return self._paused_writing
 
-    # -- asyncio.Protocol ------------------------------------------------------------------------------------------
+    # -- asyncio.Protocol --------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -343,7 +351,7 @@ class Upstream(asyncio.Protocol):
         if self.upload is not None:
             self.upload.resume()
 
-    # -- llhttp ----------------------------------------------------------------------------------------------------
+    # -- llhttp ------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         answer = self.answer
@@ -363,8 +371,13 @@ class Upstream(asyncio.Protocol):
             return
         fields, self._fields = self._fields, []
         status = self.parser.get_status_code()
+        if status < 100 or self.parser.get_http_version() not in _VERSIONS:
+            self._wrong = "a status or version that is none"
+        if len(fields) > self.pool.limits.header_count_max:
+            self._wrong = "too many fields"
         if status < 200:
-            # Interim answers stop here: 100 is ours to give, and nobody has asked for the others (RFC 9110 15.2).
+            # Interim answers stop here: 100 is ours to give, and nobody has asked for the others
+            # (RFC 9110 15.2).
             self._interim = True
             answer.reason = b""
             return
@@ -383,7 +396,7 @@ class Upstream(asyncio.Protocol):
         answer.ended = True
         self._keep = self.parser.should_keep_alive()
 
-    # -- deadlines -------------------------------------------------------------------------------------------------
+    # -- deadlines ---------------------------------------------------------------------------------
 
     def check(self, now_ns: int) -> None:
         if self._active or self._paused:
@@ -419,6 +432,10 @@ class Upstream(asyncio.Protocol):
 
     def drop(self) -> None:
         """Abort the connection; an answer in progress stays without an end."""
+        if self.answer is not None:
+            # A mere close would queue its FIN behind a body that the upstream does not read, and it
+            # would never know.
+            reset(self.sock)
         self.answer = None
         self.upload = None
         if self.transport is not None and not self.is_lost:
@@ -434,7 +451,7 @@ class Upstream(asyncio.Protocol):
             self._paused = False
             self.transport.resume_reading()
 
-    # -- inner -----------------------------------------------------------------------------------------------------
+    # -- inner -------------------------------------------------------------------------------------
 
     def _sort(self, answer: Answer, fields: list[tuple[bytes, bytes]]) -> None:
         """Judge the framing and sort out which fields may go on, in one pass.
@@ -458,9 +475,13 @@ class Upstream(asyncio.Protocol):
                 answer.coding = pair[1]
                 passed.append(pair)
             elif kind == _CODING:
-                coded = True
-                if pair[1].strip().lower() != b"chunked" or self.parser.get_http_version() != "1.1":
+                if (
+                    coded
+                    or pair[1].strip().lower() != b"chunked"
+                    or self.parser.get_http_version() != "1.1"
+                ):
                     self._wrong = "a transfer coding that is not plain chunked"
+                coded = True
             elif kind == _CONNECTION:
                 connection.append(pair[1])
         if connection:
@@ -470,12 +491,13 @@ class Upstream(asyncio.Protocol):
         answer.headers.items = passed
         reason = answer.reason
         if reason not in _KNOWN_REASONS and any(
-            byte < 32 and byte != 9 or byte == 127 for byte in reason
+            (byte < 32 and byte != 9) or byte == 127 for byte in reason
         ):
             self._wrong = "control bytes in the reason phrase"
         status = answer.status
-        if answer.bodiless or status == 204 or status == 304:
-            # llhttp waits for the body of a HEAD answer: the next answer needs a parser that does not.
+        if answer.bodiless or status in (204, 304):
+            # llhttp waits for the body of a HEAD answer: the next answer needs a parser that does
+            # not.
             self._spent = answer.bodiless
             answer.bodiless = True
             answer.ended = True
@@ -534,6 +556,8 @@ class Upstream(asyncio.Protocol):
                 self.parser = httptools.HttpResponseParser(self)
             self.pool.release(self)
         else:
+            if uploading:
+                reset(self.sock)
             self.transport.abort()
 
     def _fail(self, fault: UpstreamFault) -> None:
@@ -562,9 +586,11 @@ class Upstream(asyncio.Protocol):
         return not self.origin.tls or self._notified
 
     def _reached(self, error: Exception | None) -> bool:
-        """Whether the upstream may have seen any of the request: its kernel acknowledged a byte of it, or we can't know.
+        """Whether the upstream may have seen any of the request: its kernel acknowledged a byte of
+        it, or we can't know.
 
-        Only a kept connection is asked: on a fresh one a close without an answer is the upstream's own doing.
+        Only a kept connection is asked: on a fresh one a close without an answer is the upstream's
+        own doing.
         """
         if not self.reused:
             return True

@@ -17,7 +17,7 @@ import click
 from gateway import settings
 from gateway.cli import CONFIG_ERROR, registry
 from gateway.cli.text import config_option, say
-from gateway.convert import secrets_in
+from gateway.convert import ConfigErrors, secrets_in
 from gateway.errors import StartError
 from gateway.plugins import Registry
 from gateway.providers import Provider, build
@@ -41,7 +41,7 @@ def command(path: str | None) -> None:
         return
     config = loaded.config
     plugins = _kept(errors, lambda: registry.enabled(loaded))
-    providers = _kept(errors, lambda: build(config, config.state_path))
+    providers = _kept(errors, lambda: build(config, config.state_path), loaded)
     if providers is not None:
         _kept(errors, lambda: Table(config, providers))
     keys = list(_secrets(providers or {}, plugins))
@@ -51,10 +51,13 @@ def command(path: str | None) -> None:
     _finish(errors, f"{loaded.path or 'built-in defaults'}: {len(config.enabled)} plugins, ok")
 
 
-def _kept(errors: list[str], step: Callable[[], T]) -> T | None:
+def _kept(
+    errors: list[str], step: Callable[[], T], loaded: settings.Loaded | None = None
+) -> T | None:
     try:
         return step()
-    except StartError as error:
+    except StartError as found:
+        error = loaded.placed(found) if loaded and isinstance(found, ConfigErrors) else found
         errors.extend(str(error).splitlines())
         return None
 

@@ -17,7 +17,7 @@ from gateway import hooks
 from gateway.cli.registry import bundled
 from gateway.cli.text import aligned, json_option, markdown, say, say_json
 from gateway.errors import StartError
-from gateway.schema import keys
+from gateway.schema import Key, keys
 
 END: Final = "<!-- end -->"
 _FAULT: Final = re.compile(r"[;.] (?:on )?(?:A|a) fault (?P<text>[^.;]+)\.$")
@@ -61,12 +61,16 @@ def plugins_table() -> str:
     head = ("plugin", "what it does", "hooks", "config keys and defaults")
     body = []
     for plugin in bundled():
-        table = [f"`{key.name} = {key.default}`" for key in keys(plugin.config_type)]
+        table = [f"`{_written(key)}`" for key in keys(plugin.config_type)]
         names = [f"`{name}`" for name in plugin.hooks]
         body.append(
             (f"`{plugin.name}`", plugin.summary, ", ".join(names), ", ".join(table) or "none")
         )
     return markdown(head, body)
+
+
+def _written(key: Key) -> str:
+    return f"{key.name} = {key.default}" if key.default else key.name
 
 
 @click.command("hooks")

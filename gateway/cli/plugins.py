@@ -47,9 +47,12 @@ def _describe(plugin: LoadedPlugin, state: str) -> None:
         facts.append(("fails", plugin.fails))
     for line in aligned(facts):
         say(GAP + line)
-    table = keys(plugin.config_type)
-    for line in aligned((f"{key.name} = {key.default or '(unset)'}", key.meaning) for key in table):
-        say(f"{GAP}[plugins.{plugin.name}] {line}")
+    table = [
+        (f"[plugins.{plugin.name}] {key.name}", f"{key.meaning} Default: {key.default or 'none'}")
+        for key in keys(plugin.config_type)
+    ]
+    for line in aligned(table):
+        say(GAP + line)
     say("")
 
 

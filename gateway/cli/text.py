@@ -10,6 +10,8 @@ import click
 import orjson
 
 GAP: Final = "  "
+# One long value must not push a whole column off the screen.
+COLUMN_MAX: Final = 60
 
 
 def say(text: str, *, err: bool = False) -> None:
@@ -23,10 +25,11 @@ def say_json(value: Any) -> None:
 
 
 def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
-    """Rows as lines whose columns stand under each other; the last column is not padded."""
+    """Rows as lines whose columns stand under each other; a cell that is too wide sticks out."""
     table = [list(row) for row in rows]
     columns = max((len(row) for row in table), default=0)
-    widths = [max(len(row[at]) for row in table if len(row) > at) for at in range(columns)]
+    lengths = ([len(row[at]) for row in table if len(row) > at] for at in range(columns))
+    widths = [max((n for n in column if n <= COLUMN_MAX), default=0) for column in lengths]
     return [
         GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
         for row in table

@@ -143,7 +143,7 @@ class Connection:
     def failed(self, error: OSError) -> None:
         """Keep what a write found out: to write to one who is gone is an error."""
         self.error = error
-        if isinstance(error, ConnectionError):
+        if isinstance(error, ConnectionError | ssl.SSLError):
             self.note(time.monotonic_ns(), was_reset=True)
 
     def _shut(self, how: int) -> None:

@@ -157,6 +157,7 @@ def model(name: str) -> Document:
         "id": name,
         "display_name": name,
         "created_at": "2025-01-01T00:00:00Z",
+        "lifecycle": "active",
     }
 
 

@@ -96,7 +96,7 @@ def _response(ask: Ask, script: Script, status: str, output: list[Document]) -> 
 def _usage(script: Script) -> Document:
     return {
         "input_tokens": script.prompt_tokens,
-        "input_tokens_details": {"cached_tokens": 0},
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
         "output_tokens": script.tokens,
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": script.total_tokens,

@@ -30,6 +30,7 @@ MODELS: Final = (
     "mock-slow",
 )
 
+_GOOGLE: Final = frozenset({"x-goog-api-key", "x-goog-api-client"})
 _VERSION: Final = re.compile(r"/*(?:v1/|v1beta/)?")
 
 
@@ -212,10 +213,11 @@ async def _generated(
 
 
 async def _models(server: Server, request: web.Request, match: re.Match[str]) -> web.StreamResponse:
-    """List the models, or show one, to whoever asks: the three formats share the path."""
+    """List the models, or show one. The three formats share the path, but not their fields."""
     del server
     name = match["model"]
-    if request.path.lstrip("/").startswith("v1beta/"):
+    is_google = not _GOOGLE.isdisjoint(field.lower() for field in request.headers)
+    if is_google or request.path.lstrip("/").startswith("v1beta/"):
         return _json(gemini.model(name) if name else gemini.models(MODELS))
     if "anthropic-version" in request.headers:
         return _json(anthropic.model(name) if name else anthropic.models(MODELS))

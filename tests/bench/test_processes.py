@@ -4,10 +4,11 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from bench.processes import Stat, child, family, first_line, parse_stat, usage
+from bench.processes import TICKS, Stat, child, family, first_line, parse_stat, usage
 
 LINE = (
     "4321 (a (very) odd) S 77 4321 4321 0 -1 4194304 100 0 0 0 "
@@ -36,6 +37,13 @@ def test_what_a_child_of_a_child_burns_is_counted():
         after = usage(process.pid)
     assert after.cpu_s - before.cpu_s > 0.1
     assert after.rss_bytes > 1_000_000
+
+
+def test_the_cpu_clock_and_the_ticks_tell_the_same():
+    pid = os.getpid()
+    stat = parse_stat(Path(f"/proc/{pid}/stat").read_text())
+    assert abs(usage(pid).cpu_s - time.process_time()) < 0.05
+    assert abs((stat.user + stat.system) / TICKS - time.process_time()) < 0.05
 
 
 def test_the_end_of_the_block_is_the_end_of_all_children():

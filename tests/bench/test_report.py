@@ -50,6 +50,14 @@ def test_markdown_has_a_cell_for_every_peer():
     assert {row.count("|") for row in rows} == {5}
 
 
+def test_a_base_that_did_not_get_its_core_is_said_so():
+    found = results()
+    found.rows.append(Row(1, "nginx", "unary", "busy", 0.9))
+    assert not any("not idle" in said for said in remarks(found))
+    found.rows.append(Row(2, "nginx", "unary", "busy", 0.3))
+    assert any("not idle" in said for said in remarks(found))
+
+
 def test_a_base_that_moved_is_said_to_be_no_base():
     assert any("do not rely" in said for said in remarks(results(nginx=(10.0, 10.0, 15.0))))
     assert not any("do not rely" in said for said in remarks(results()))

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from gateway.cli.registry import bundled
 from gateway.config import (
     Admin,
     Config,
@@ -15,10 +18,14 @@ from gateway.config import (
     Server,
     merged,
 )
-from gateway.schema import meanings
+from gateway.convert import convert_table
+from gateway.schema import keys, meanings
+from gateway.settings import load
 from gateway.units import Duration, Size, parse_duration, parse_size
 
 STRUCTS = [Config, Server, Admin, Limits, Log, ProviderConfig, GatewayConfig]
+
+CONFIG_TOML = Path(__file__).parents[2] / "config.toml"
 
 # The promises of the documentation; who changes one changes what every installation does.
 DEFAULTS = {
@@ -129,3 +136,89 @@ def test_what_table_gives_is_the_askers_own():
 )
 def test_tables_merge_in_depth_and_other_values_replace(below, above, both):
     assert merged(below, above) == both
+
+
+# -- config.toml
+
+
+def uncommented() -> str:
+    """Give config.toml with its examples switched on; they stand behind a # without a space."""
+    return re.sub(r"^#(?=[\w\[])", "", CONFIG_TOML.read_text(), flags=re.MULTILINE)
+
+
+def tables() -> Iterator[tuple[str, type[msgspec.Struct]]]:
+    """Give the tables that config.toml holds, in their order."""
+    yield "", Config
+    yield "server", Server
+    yield "admin", Admin
+    yield "limits", Limits
+    yield "log", Log
+    yield "providers.openai", ProviderConfig
+    for plugin in bundled():
+        yield f"plugins.{plugin.name}", plugin.config_type
+    yield "gateways.staging", GatewayConfig
+
+
+def written_keys() -> dict[str, list[tuple[str, str]]]:
+    """Give the keys of each table of config.toml in order, with the comment above each."""
+    found: dict[str, list[tuple[str, str]]] = {"": []}
+    table, above = "", list[str]()
+    for line in uncommented().splitlines():
+        if header := re.fullmatch(r"\[([\w.]+)\]", line):
+            table = header[1]
+            found[table] = []
+        elif key := re.match(r"(\w+) = ", line):
+            found[table].append((key[1], " ".join(above)))
+        above = [*above, line.removeprefix("# ")] if line.startswith("# ") else []
+    return found
+
+
+def test_config_toml_is_the_defaults():
+    config = load(str(CONFIG_TOML), {}).config
+    assert msgspec.structs.replace(config, plugins={}) == Config()
+
+
+def test_config_toml_holds_every_plugins_defaults():
+    config = load(str(CONFIG_TOML), {}).config
+    types = {plugin.name: plugin.config_type for plugin in bundled()}
+    for name, type_ in types.items():
+        value, problems = convert_table(type_, config.table(name), where=("plugins", name))
+        assert problems == []
+        assert value == type_()
+    assert set(config.plugins) <= set(types)
+
+
+def test_config_toml_names_every_key_in_order_with_its_meaning():
+    expected = {
+        name: [
+            (key.name, key.meaning)
+            for key in keys(struct)
+            # Tables within a table stand under their own headers.
+            if name or key.default
+            if (name, key.name) != ("gateways.staging", "plugins")
+        ]
+        for name, struct in tables()
+    }
+    found = written_keys()
+    assert found.pop("gateways.staging.plugins.access_log", None) is not None
+    assert found == expected
+    assert list(found) == list(expected)
+
+
+def test_the_examples_in_config_toml_can_be_switched_on(tmp_path):
+    file = tmp_path / "config.toml"
+    file.write_text(uncommented())
+    config = load(str(file), {}).config
+    assert list(config.providers) == ["openai"]
+    assert list(config.gateways) == ["staging"]
+    given = config.providers["openai"]
+    for field in msgspec.structs.fields(ProviderConfig):
+        if field.default is None:
+            assert getattr(given, field.name) is not None
+        else:
+            assert getattr(given, field.name) == field.default
+
+
+def test_config_toml_names_its_schema_first():
+    assert CONFIG_TOML.read_text().startswith("#:schema ./docs/config.schema.json\n")
+    assert (CONFIG_TOML.parent / "docs" / "config.schema.json").is_file()

@@ -260,6 +260,18 @@ def test_many_threads_may_put(tmp_path):
         assert mine == [b"%d %d" % (name, number) for number in range(1_000)]
 
 
+def test_two_writers_of_one_stream_never_cut_each_others_lines(pipe):
+    read, write = pipe
+    writers = [LineWriter(write), LineWriter(write)]
+    texts = [letter * 3_000 for letter in (b"a", b"b")]
+    for _ in range(200):
+        for writer, text in zip(writers, texts, strict=True):
+            writer.put(text)
+    lines = drained(read).splitlines()
+    assert sorted(lines) == sorted(texts * 200)
+    assert all(writer.close() for writer in writers)
+
+
 def test_put_is_cheap(tmp_path):
     writer = LineWriter(tmp_path / "out", render=lambda item: b"%d" % item, queue_max=1_000_000)
     best = 1.0

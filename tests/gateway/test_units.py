@@ -58,6 +58,9 @@ BAD_DURATIONS = [
     ([5], "neither text nor a number"),
     (math.nan, "not a finite number"),
     (math.inf, "not a finite number"),
+    (1e300, "not a finite number"),
+    (1e20, "over 3650d"),
+    (10**400, "over 3650d"),
 ]
 
 BAD_SIZES = [

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import subprocess
 import sys
-import threading
+import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from statistics import median_low
 from typing import Any
@@ -19,6 +17,7 @@ import pytest
 from gateway import hooks, plugins
 from gateway.config import Config
 from gateway.plan import ON_THE_LINE
+from gateway.testing import RawCaller, ScriptedUpstream, answers, streams
 from tests.tidy.source import ROOT
 
 # Frames of ours for one request that passes through, and for one more chunk of its answer. Both
@@ -27,6 +26,7 @@ FRAMES_MAX = 90
 FRAMES_PER_CHUNK_MAX = 5.5
 ROUNDS = 9
 CHUNKS = 40
+JSON = (b"Content-Type", b"application/json")
 
 IDLE = """
 from gateway import hookimpl
@@ -46,43 +46,7 @@ ONE_HOOK = (
 )
 
 
-class Upstream(BaseHTTPRequestHandler):
-    """Answers a POST with a sized body, and /stream with one chunk after the other."""
-
-    protocol_version = "HTTP/1.1"
-    wbufsize = 0
-    disable_nagle_algorithm = True
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
-        if not self.path.endswith("/stream"):
-            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
-            return
-        self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n")
-        self.wfile.write(b"Transfer-Encoding: chunked\r\n\r\n")
-        for _ in range(CHUNKS):
-            threading.Event().wait(0.002)
-            self.wfile.write(b"c\r\ndata: {..}\n\n\r\n")
-        self.wfile.write(b"0\r\n\r\n")
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing; the base class writes to standard error."""
-
-
-@contextlib.contextmanager
-def upstream() -> Iterator[int]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Upstream) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield server.server_address[1]
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def configured(folder: Path, port: int, plugin: str) -> Path:
+def configured(folder: Path, url: str, plugin: str) -> Path:
     enabled: list[str] = []
     if plugin:
         (folder / "one.py").write_text(plugin)
@@ -92,18 +56,18 @@ def configured(folder: Path, port: int, plugin: str) -> Path:
         f"state_dir = {json.dumps(str(folder / 'state'))}\n"
         f"enabled = {json.dumps(enabled)}\n"
         "[server]\nport = 0\n[admin]\nport = 0\n"
-        f'[providers.up]\nbase_url = "http://127.0.0.1:{port}"\ndialect = "openai"\n'
+        f'[providers.up]\nbase_url = "{url}"\ndialect = "openai"\n'
     )
     return config
 
 
 class Counted:
-    """A gateway in a process of its own that counts its frames."""
+    """A gateway in a process of its own that counts its frames, with a caller and an upstream."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], upstream: ScriptedUpstream) -> None:
+        self.upstream = upstream
         self.process = process
-        address = self.said()["callers"].removeprefix("http://")
-        self.caller = http.client.HTTPConnection(address, timeout=10)
+        self.caller = RawCaller(int(self.said()["callers"].rpartition(":")[2]))
 
     def said(self) -> dict[str, Any]:
         assert self.process.stdout is not None
@@ -117,15 +81,15 @@ class Counted:
         self.process.stdin.flush()
         return self.said()
 
-    def frames(self, path: str) -> int:
+    def frames(self, chunks: int = 0) -> int:
         """Count for one request; the middle of several, since a clock may tick in one of them."""
+        events = [b"data: {}\n\n"] * chunks
+        self.upstream.script = streams(events, pause_s=0.002) if chunks else answers(b"{}")
         counts = []
         for _ in range(ROUNDS):
             before = self.asked()["entered"]
-            self.caller.request("POST", path, b"{}", {"Content-Type": "application/json"})
-            answer = self.caller.getresponse()
-            assert answer.status == 200, answer.read()
-            answer.read()
+            self.caller.request(b"POST", b"/up/v1/chat/completions", JSON, body=b"{}")
+            assert self.caller.answer().status == 200
             counts.append(self.settled() - before)
         return median_low(counts[1:])  # the first one opens the connection
 
@@ -133,21 +97,21 @@ class Counted:
         """Count once the request has left nothing to do."""
         last, now = -1, self.asked()["entered"]
         while last != now:
-            threading.Event().wait(0.01)
+            time.sleep(0.01)
             last, now = now, self.asked()["entered"]
         return now
 
 
 @contextlib.contextmanager
 def counted(folder: Path, plugin: str = "") -> Iterator[Counted]:
-    with upstream() as port:
-        config = configured(folder, port, plugin)
+    with ScriptedUpstream(answers(b"{}")) as upstream:
+        config = configured(folder, upstream.url, plugin)
         command = [sys.executable, "-m", "tests.tidy.counted", str(config)]
         pipe = subprocess.PIPE
         with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
             try:
-                gateway = Counted(process)
-                with contextlib.closing(gateway.caller):
+                gateway = Counted(process, upstream)
+                with gateway.caller:
                     yield gateway
             finally:
                 process.terminate()
@@ -161,7 +125,7 @@ def empty(tmp_path_factory) -> Iterator[Counted]:
 
 @pytest.fixture(scope="module")
 def frames(empty) -> int:
-    return empty.frames("/up/v1/chat/completions")
+    return empty.frames()
 
 
 def test_the_empty_plan_is_all_empty_tuples():
@@ -184,7 +148,7 @@ def test_a_request_that_passes_through_enters_few_frames(frames, capsys):
 
 
 def test_a_chunk_that_passes_through_enters_few_frames(empty, frames, capsys):
-    each = (empty.frames("/up/v1/stream") - frames) / CHUNKS
+    each = (empty.frames(CHUNKS) - frames) / CHUNKS
     with capsys.disabled():
         print(f"\n{each:.1f} frames of ours for one more chunk")
     assert 0 < each <= FRAMES_PER_CHUNK_MAX
@@ -192,9 +156,9 @@ def test_a_chunk_that_passes_through_enters_few_frames(empty, frames, capsys):
 
 def test_an_idle_plugin_adds_no_frame(tmp_path, frames):
     with counted(tmp_path, IDLE) as gateway:
-        assert gateway.frames("/up/v1/chat/completions") == frames
+        assert gateway.frames() == frames
 
 
 def test_a_hook_adds_its_own_frame_and_no_other(tmp_path, frames):
     with counted(tmp_path, ONE_HOOK) as gateway:
-        assert gateway.frames("/up/v1/chat/completions") == frames + 1
+        assert gateway.frames() == frames + 1

@@ -25,7 +25,7 @@ from tests.sizes import Sizes
 NEVER_S = 3.0
 STREAM = head(200, (b"Content-Type", b"text/event-stream"), (b"Transfer-Encoding", b"chunked"))
 # Counts what lives in the gateway's loop; the count is taken inside one task of its own.
-PLUGIN = '''
+PLUGIN = """
 import asyncio
 
 import msgspec
@@ -45,7 +45,7 @@ class Plugin:
     async def authenticate(self, exchange):
         if exchange.target.endswith(b"/tasks"):
             return Reply(200, b"%d" % len(asyncio.all_tasks()), outcome="complete")
-'''
+"""
 
 
 # -- what the upstream is doing --------------------------------------------------------------------

@@ -71,12 +71,12 @@ class Posting(threading.Thread):
         self.answers: dict[bytes, tuple[int, bytes]] = {}
 
     def run(self) -> None:
-        for nonce in self.nonces:
-            self.caller.request(b"POST", b"/openai/v1/responses", body=nonce)
-            answer = self.caller.answer()
-            self.answers[nonce] = (answer.status, answer.body)
-            time.sleep(jittered())
-        self.caller.leave()
+        with self.caller as caller:
+            for nonce in self.nonces:
+                caller.request(b"POST", b"/openai/v1/responses", body=nonce)
+                answer = caller.answer()
+                self.answers[nonce] = (answer.status, answer.body)
+                time.sleep(jittered())
 
 
 def test_nothing_is_lost_nothing_done_twice_and_no_answer_goes_astray(

@@ -64,8 +64,8 @@ def test_an_enabled_plugin_is_described(config):
   hooks   limit, account
   reads   json
   fails   open
-  [plugins.counts] every = "5s"   How often it tells.
-  [plugins.counts] key = (unset)  What opens it.
+  [plugins.counts] every  How often it tells. Default: "5s"
+  [plugins.counts] key    What opens it. Default: none
 """
     assert result.output.startswith(text)
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from gateway.cli.text import aligned, markdown, say, say_json
+from gateway.cli.text import COLUMN_MAX, aligned, markdown, say, say_json
 
 
 def test_columns_stand_under_each_other_without_trailing_space():
@@ -17,6 +17,11 @@ def test_columns_stand_under_each_other_without_trailing_space():
         "         x",
     ]
     assert aligned([]) == []
+
+
+def test_one_wide_cell_does_not_push_the_others_away():
+    wide = "w" * (COLUMN_MAX + 1)
+    assert aligned([("a", "x"), (wide, "x"), ("bbb", "x")]) == ["a    x", f"{wide}  x", "bbb  x"]
 
 
 def test_a_markdown_table_has_a_head_and_escapes_bars():

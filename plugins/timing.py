@@ -1,0 +1,65 @@
+"""Says on every answer where the time went: a Server-Timing field, as browsers and tools show it.
+
+    Server-Timing: gateway;dur=0.412, plugin-metadata;dur=0.008, connect;dur=12.1, upstream;dur=230
+
+All are milliseconds up to the head of the answer. `connect` and `upstream` (from the request to the
+head of its answer) sum up all attempts; `gateway` is the rest of the time since the request's head
+came, and so holds the plugins' as well as the wait for a body that one of them reads. A plugin's
+own time includes what it waited for. An upstream's Server-Timing stays, in a field of its own.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import msgspec
+
+from gateway import Exchange, Head, hookimpl
+
+FIELD: Final = b"Server-Timing"
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Nothing to set."""
+
+
+class Plugin:
+    """Asks the plan to measure the plugins, and writes down what came of it."""
+
+    measures = True
+
+    def __init__(self, config: Config) -> None:
+        pass
+
+    @hookimpl
+    def answer(self, exchange: Exchange, head: Head) -> None:
+        now = time.monotonic_ns()
+        connect, upstream = _spent_outside(exchange, now)
+        own = max(0, now - exchange.started_ns - (connect or 0) - (upstream or 0))
+        parts = [f"gateway;dur={own / 1e6:.3f}"]
+        if exchange.spent:
+            parts += [f"plugin-{name};dur={ns / 1e6:.3f}" for name, ns in exchange.spent.items()]
+        if connect is not None:
+            parts.append(f"connect;dur={connect / 1e6:.3f}")
+        if upstream is not None:
+            parts.append(f"upstream;dur={upstream / 1e6:.3f}")
+        head.headers.add(FIELD, ", ".join(parts).encode())
+
+
+def _spent_outside(exchange: Exchange, now: int) -> tuple[int | None, int | None]:
+    """Nanoseconds of all attempts: to connect, and from request to answer. None where none did."""
+    connect: int | None = None
+    upstream: int | None = None
+    end = now
+    for attempt in reversed(exchange.attempts):
+        # An attempt that got no answer lasted until the next one began.
+        sent, connected = attempt.sent_ns, attempt.connected_ns
+        if sent is not None:
+            upstream = (upstream or 0) + (attempt.first_byte_ns or end) - sent
+        if connected is not None:
+            connect = (connect or 0) + connected - attempt.started_ns
+        elif sent is None and attempt.failure is not None:
+            connect = (connect or 0) + end - attempt.started_ns
+        end = attempt.started_ns
+    return connect, upstream
