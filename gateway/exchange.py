@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import orjson
 
+from gateway.dialects import dialect_of
 from gateway.headers import Headers
 
 if TYPE_CHECKING:
@@ -166,8 +167,10 @@ class Exchange:
     """One request and everything that is known about it. See the module's docstring."""
 
     __slots__ = (
+        "_dialect",
         "_document",
         "_id",
+        "_surface",
         "account_id",
         "answered_ns",
         "attempts",
@@ -181,7 +184,6 @@ class Exchange:
         "end_marker_seen",
         "ended_ns",
         "error",
-        "first_byte_ns",
         "gateway",
         "headers",
         "identity",
@@ -200,7 +202,6 @@ class Exchange:
         "started_ns",
         "status",
         "streaming",
-        "surface",
         "target",
         "usage",
         "version",
@@ -216,28 +217,23 @@ class Exchange:
         self.target = target  # the request target's bytes, path and query
         self.version = version  # "1.1" or "1.0"
         self.headers = headers
-        self.controls: dict[bytes, bytes] | None = (
-            None  # our own request fields, by lower-case name
-        )
-        self.peer = peer  # the socket's other end, "127.0.0.1:50312" or "unix"
-        self.prefix: bytes = b"weir-"  # the header prefix this caller uses, for answering in kind
-        self.parent_id: str | None = None  # set on children made by `gateway.call`
+        self.peer = peer  # the socket's other end: "127.0.0.1:50312", "unix", or "call" for a child
+        self.controls: dict[bytes, bytes] | None = None  # our own request fields, by name
+        self.prefix: bytes = b"weir-"  # the prefix this caller writes them with
+        self.parent_id: str | None = None  # of a child made by `gateway.call`
         self.depth = 0
         self.calls = 0  # children made for it
         # route
-        self.plan: Plan = None  # type: ignore[assignment]  # set before any hook can see the exchange
+        self.plan: Plan = None  # type: ignore[assignment]  # set before any hook can see it
         self.gateway: str = "default"
         self.provider: Provider | None = None
         self.path: bytes = target  # what follows the provider's slug
-        self.surface: str = (
-            "plain"  # whose error shape to speak: openai, anthropic, gemini, cloudflare, plain
-        )
         self.account_id: str | None = None  # the account segment of Cloudflare's form
+        self._dialect: str | None = None
+        self._surface: str | None = None
         # authenticate
         self.identity: Identity | None = None
-        self.consumed: tuple[
-            bytes, ...
-        ] = ()  # fields (lower case) that held our own credential; they do not go up
+        self.consumed: tuple[bytes, ...] = ()  # fields that held our own credential: never sent up
         # read
         self.body: bytes | None = None  # whole, if a plugin reads it; never mutated
         self.bytes_received = 0
@@ -249,8 +245,7 @@ class Exchange:
         self.attempts: list[Attempt] = []
         # answer and relay
         self.status: int | None = None
-        self.answered_ns: int | None = None
-        self.first_byte_ns: int | None = None
+        self.answered_ns: int | None = None  # when the head went to the caller
         self.bytes_sent = 0  # body bytes handed to the caller's socket, framing not counted
         self.end_marker_seen: bool | None = None  # None where nobody split the events
         # settle
@@ -261,9 +256,7 @@ class Exchange:
         # anyone
         self.line: Line | None = None
         self.notes: dict[str, Any] = {}
-        self.spent: dict[str, int] | None = (
-            None  # nanoseconds by plugin, kept where a plugin asks for it
-        )
+        self.spent: dict[str, int] | None = None  # nanoseconds by plugin, where one asks for it
 
     @property
     def id(self) -> str:
@@ -300,11 +293,27 @@ class Exchange:
 
     @property
     def dialect(self) -> Dialect | None:
-        """The reader of this exchange's wire format, chosen by provider and path; None if there is
-        none.
-        """
+        """The reader of the caller's wire format, chosen by provider and path, or by the route."""
+        if self._dialect is not None:
+            return dialect_of(self._dialect, self.path)
         provider = self.provider
         return None if provider is None else provider.dialect_at(self.path)
+
+    @property
+    def surface(self) -> str:
+        """Whose error shape to speak: openai, anthropic, gemini, cloudflare or plain."""
+        if self._surface is None:
+            dialect = self.dialect
+            self._surface = "plain" if dialect is None else dialect.surface
+        return self._surface
+
+    @surface.setter
+    def surface(self, name: str) -> None:
+        self._surface = name
+
+    def speaks(self, family: str | None) -> None:
+        """Set the dialect of a plugin's route."""
+        self._dialect = family
 
     def known(self) -> Identity:
         """The identity, made on first use."""

@@ -37,6 +37,7 @@ from gateway.opening import opened
 from gateway.outlet import Null
 from gateway.relay import LAST_CHUNK
 from gateway.reply import Head, Reply
+from gateway.routes import NoRoute
 from gateway.upload import Upload, framed_chunk
 
 if TYPE_CHECKING:
@@ -173,13 +174,20 @@ class Line:
         exchange.plan = plan = plans["default"]
         if plan.measures:
             exchange.spent = {}
-        found = gateway.table.find(
-            exchange.target, exchange.control(b"gateway"), self.screened.host
-        )
+        named = None
+        if exchange.controls is not None:
+            named = exchange.control(b"gateway") or exchange.control(b"gateway-id")
+        try:
+            found = gateway.table.find(exchange.target, named, self.screened.host)
+        except NoRoute as fault:
+            exchange.surface = fault.surface
+            raise
         exchange.provider = found.provider
         exchange.path = found.path
-        exchange.surface = found.surface
-        exchange.account_id = found.account
+        if found.surface is not None:
+            exchange.surface = found.surface
+            exchange.account_id = found.account
+            exchange.speaks(found.dialect)
         if found.gateway != "default":
             exchange.gateway = found.gateway
             exchange.plan = plan = plans[found.gateway]

@@ -112,18 +112,18 @@ def load(config: Config, base: Path | None = None) -> Registry:
             problems.extend(_check(plugin))
             loaded[entry] = plugin
     _check_tables(config, {plugin.name for plugin in loaded.values()}, problems)
-    if problems:
-        raise ConfigErrors(problems)
     registry = Registry(tuple(loaded.values()), {})
     registry.manager.add_hookspecs(hooks)
-    registry.plans = _plans(config, loaded, problems)
+    _plans(config, loaded, problems)  # finds what is wrong in the tables
+    if problems:
+        raise ConfigErrors(problems)
     for plugin in loaded.values():
         settings = _settings(config, plugin, None, problems)
         if settings is not None:
             _build(plugin, settings, registry.manager, problems)
     if problems:
         raise ConfigErrors(problems)
-    registry.plans = _plans(config, loaded, problems)  # again, now that the instances are there
+    registry.plans = _plans(config, loaded, problems)
     return registry
 
 

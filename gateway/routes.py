@@ -35,8 +35,9 @@ class Found:
     """Where a target leads.
 
     provider: None for a plugin's route. path: with query, what follows the provider's slug and its
-    slash; of a plugin's route all but the first slash. surface: whose error shape to speak.
-    account: that of Cloudflare's form. dialect: that of a plugin's route.
+    slash; of a plugin's route all but the first slash. surface: whose error shape to speak, None
+    for that of the provider's dialect. account: that of Cloudflare's form. dialect: that of a
+    plugin's route.
     """
 
     __slots__ = ("account", "dialect", "gateway", "path", "provider", "surface")
@@ -46,7 +47,7 @@ class Found:
         provider: Provider | None,
         path: bytes,
         gateway: str,
-        surface: str,
+        surface: str | None,
         account: str | None = None,
         dialect: str | None = None,
     ) -> None:
@@ -116,10 +117,10 @@ class Table:
         if provider is None or target[:1] != b"/":
             return self._find_other(target, gateway_header, host)
         path = target[end + 1 :]
+        if gateway_header is None and not self._hosts:
+            return Found(provider, path, DEFAULT, None)
         dialect = provider.dialect_at(path)
         surface = PLAIN if dialect is None else dialect.surface
-        if gateway_header is None and not self._hosts:
-            return Found(provider, path, DEFAULT, surface)
         return Found(provider, path, self._gateway(gateway_header, host, surface), surface)
 
     def _find_other(self, target: bytes, gateway_header: bytes | None, host: bytes) -> Found:

@@ -29,6 +29,7 @@ from gateway import admin, plugins
 from gateway.caller import Caller
 from gateway.calls import call
 from gateway.clock import Clock
+from gateway.convert import ConfigErrors
 from gateway.errors import StartError
 from gateway.gateway import Answered, Endpoint, Gateway, Request, Route
 from gateway.listener import Callers
@@ -60,7 +61,7 @@ GC_THRESHOLD: Final = (20_000, 50, 50)
 def run(loaded: Loaded) -> int:
     """Serve until a signal; the exit code. Raises `StartError` where it cannot start."""
     set_up(loaded.config.log.level, loaded.config.log.format)
-    registry = plugins.load(loaded.config, _base(loaded))
+    registry = plugins.load(loaded.config, loaded.base)
     _raise_descriptor_limit()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -227,8 +228,11 @@ class Server:
         fresh = loaded.config
         waiting = [key for key in FIXED if getattr(fresh, key) != getattr(old, key)]
         config = msgspec.structs.replace(fresh, **{key: getattr(old, key) for key in FIXED})
-        plans = plugins.replan(config, self._registry)
-        providers = build(config, config.state_path)
+        try:
+            plans = plugins.replan(config, self._registry)
+            providers = build(config, config.state_path)
+        except ConfigErrors as errors:
+            raise loaded.placed(errors) from errors
         table = self._table(config, providers)
         screen = Screen(config)
         # From here on nothing can fail.
@@ -242,6 +246,8 @@ class Server:
         gateway.pool.limits = self.callers.limits = config.limits
         self.callers.screen = screen
         set_up(config.log.level, config.log.format)
+        for warning in loaded.warnings:
+            log.warning("config_warning", warning=warning)
         log.info("reloaded", restart_needed=waiting)
         return waiting
 
@@ -271,10 +277,6 @@ class Server:
         callers.abort()
         await asyncio.sleep(0)  # lets the aborted lines account
         await callers.empty(0.5)
-
-
-def _base(loaded: Loaded) -> Path:
-    return Path(loaded.path).resolve().parent if loaded.path else Path.cwd()
 
 
 def _state(path: Path) -> Any:
