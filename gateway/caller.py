@@ -261,7 +261,7 @@ class Caller(asyncio.Protocol):
         body, self.body = self.body, None
         if self.transport.is_closing():
             return
-        if not keep:
+        if not keep or self.listener.is_draining:
             self._goodbye(unread=body is not None and not body.complete)
             return
         self.state = IDLE

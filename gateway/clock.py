@@ -12,6 +12,10 @@ import asyncio
 import time
 from typing import Final, Protocol
 
+from gateway.log import get
+
+log = get("clock")
+
 # Deadlines are seconds; a quarter of one is exact enough and costs 10,000 connections under 1 % of
 # a core.
 TICK_S: Final = 0.25
@@ -59,17 +63,19 @@ class Clock:
                 timer.cancel()
 
     def _tick(self) -> None:
-        self._timer = None
-        now = time.monotonic_ns()
-        for item in tuple(self._watched):
-            item.check(now)
-        if self._watched:
-            self._timer = self._loop.call_later(TICK_S, self._tick)
+        self._ask(self._watched)
+        again = bool(self._watched)
+        self._timer = self._loop.call_later(TICK_S, self._tick) if again else None
 
     def _quick_tick(self) -> None:
-        self._quick_timer = None
+        self._ask(self._quick)
+        again = bool(self._quick)
+        self._quick_timer = self._loop.call_later(QUICK_TICK_S, self._quick_tick) if again else None
+
+    def _ask(self, items: set[Watched]) -> None:
         now = time.monotonic_ns()
-        for item in tuple(self._quick):
-            item.check(now)
-        if self._quick:
-            self._quick_timer = self._loop.call_later(QUICK_TICK_S, self._quick_tick)
+        for item in tuple(items):
+            try:
+                item.check(now)
+            except Exception as error:  # one that fails must not stop the others' deadlines
+                log.error("check_failed", error=repr(error), exc_info=error)

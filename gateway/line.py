@@ -582,7 +582,7 @@ class Line:
         return Reply(
             error.status,
             body,
-            headers=error.headers,
+            headers=(*error.headers, (b"Cache-Control", b"no-store")),
             content_type=b"application/json",
             outcome=outcome,
         )

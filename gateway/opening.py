@@ -6,19 +6,20 @@ nothing left to decide per slice.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from gateway import message
 from gateway.errors import UpstreamFault
-from gateway.outlet import Collector
-from gateway.relay import Decoder, Relay, Watched
+from gateway.relay import Decoder, Relay, Watched, Watching
 
 if TYPE_CHECKING:
     from gateway.line import Line
+    from gateway.outlet import Collector
     from gateway.reply import Head
     from gateway.upstream import Answer
 
 EVENT_STREAM: Final = b"text/event-stream"
+_BODILESS: Final = (204, 304)
 _PLAIN: Final = (None, b"", b"identity")
 
 
@@ -38,54 +39,57 @@ def opened(
     where absent.
     rewritten: False for our own error pages, which no rewriter sees.
     """
-    exchange = line.exchange
-    plan = exchange.plan
-    is_silent = exchange.method == b"HEAD" or head.status in (204, 304)
-    rewriters: list[Any] = []
-    taps: tuple[list[Any], list[Any]] = ([], [])
-    if not is_silent and (plan.rewrite or plan.tap):
-        if rewritten:
-            rewriters = _made(line, plan.rewrite)
-        taps = _taps(line)
+    plan = line.exchange.plan
+    is_silent = line.exchange.method == b"HEAD" or head.status in _BODILESS
     is_events = kind is not None and kind.startswith(EVENT_STREAM)
+    watching = None
+    if not is_silent and (
+        plan.watches or (is_events and answer is not None and answer.close_delimited)
+    ):
+        watching = _watching(line, answer, is_events=is_events, coding=coding, rewritten=rewritten)
+    if watching is not None and watching.rewriters:
+        length = None
+        if watching.decoder is not None:
+            head.headers.drop(b"content-encoding")
+    framing, chunked, unframed, keep = _framing(line, head, length, is_silent=is_silent)
+    if line.is_child:
+        cast("Collector", line.outlet).head = head
+        text, chunked = b"", False
+    else:
+        text = message.answer_head(head, framing, edited=answer is None or bool(plan.answer))
+    relay = (
+        Relay(line.exchange, line, line.outlet, answer, text, chunked=chunked)
+        if watching is None
+        else Watched(line.exchange, line, line.outlet, answer, text, watching, chunked=chunked)
+    )
+    relay.keeps = keep
+    relay.is_unframed = unframed
+    return relay
+
+
+def _watching(
+    line: Line,
+    answer: Answer | None,
+    *,
+    is_events: bool,
+    coding: bytes | None,
+    rewritten: bool,
+) -> Watching | None:
+    """Who looks at this body, and how it is to be shown to them; None if nobody does."""
+    exchange, plan = line.exchange, line.exchange.plan
+    rewriters = _made(line, plan.rewrite) if rewritten else []
+    taps = _taps(line) if plan.tap else ([], [])
     needs_marker = (
         is_events and answer is not None and answer.close_delimited and exchange.dialect is not None
     )
     events = is_events and (bool(plan.settle) or needs_marker or _wants_events(rewriters, *taps))
     decoder = None
-    if rewriters or taps[0] or events:
+    if rewriters or taps[0] or taps[1] or events:
         decoder = _decoder(line, coding, taps, bool(rewriters))
         events = events and (decoder is not None or coding in _PLAIN)
-    if rewriters:
-        length = None
-        if decoder is not None:
-            head.headers.drop(b"content-encoding")
-    framing, chunked, unframed, keep = _framing(line, head, length, is_silent=is_silent)
-    if isinstance(line.outlet, Collector):
-        line.outlet.head = head
-        text, chunked = b"", False
-    else:
-        text = message.answer_head(head, framing, edited=bool(plan.answer))
-    relay: Relay
-    if rewriters or taps[0] or taps[1] or events:
-        relay = Watched(
-            exchange,
-            line,
-            line.outlet,
-            answer,
-            text,
-            chunked=chunked,
-            taps=taps,
-            rewriters=rewriters,
-            events=events,
-            decoder=decoder,
-            needs_marker=needs_marker,
-        )
-    else:
-        relay = Relay(exchange, line, line.outlet, answer, text, chunked=chunked)
-    relay.keeps = keep
-    relay.is_unframed = unframed
-    return relay
+    if not (rewriters or taps[0] or taps[1] or events):
+        return None
+    return Watching(taps[0], taps[1], rewriters, decoder, events=events, needs_marker=needs_marker)
 
 
 def _framing(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.dialects import shape_error
 from gateway.headers import HOP_BY_HOP, named_by_connection
+from gateway.shapes import Shapes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,7 +32,11 @@ _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,
 # each time.
 _REMEMBERED_MAX: Final = 1024
 
-_DROP, _HOSTS, _LENGTH, _CODING, _CONNECTION, _EXPECT, _ORIGIN, _SITE = range(8)
+_DROP, _HOSTS, _LENGTH, _CODING, _CONNECTION, _EXPECT, _ORIGIN, _SITE, _CONTROL = range(9)
+# With one of these in it, a head is gone through field by field.
+_ODD: Final = frozenset({_CODING, _EXPECT, _ORIGIN, _SITE, _CONTROL})
+_KEEPS: Final = (b"keep-alive", b"Keep-Alive")
+_TOO_LARGE: Final = "The request's body is too large."
 _KINDS: Final = dict.fromkeys(HOP_BY_HOP, _DROP) | {
     b"host": _HOSTS,
     b"content-length": _LENGTH,
@@ -87,9 +92,45 @@ class Screen:
         self._prefixes = tuple(prefix.encode() for prefix in server.header_prefixes)
         self._body_bytes_max = config.limits.body_bytes_max
         self._known: set[bytes] = set()
+        self._shapes = Shapes(self._kind_of, odd=_ODD)
+
+    def _kind_of(self, lower: bytes) -> int | None:
+        return _CONTROL if lower.startswith(self._prefixes) else _KINDS.get(lower)
 
     def pass_over(self, exchange: Exchange) -> Screened:
         """Judge the head; raises `Refusal`."""
+        items = exchange.headers.items
+        shape = self._shapes.find(next(zip(*items, strict=False), ()))
+        at = shape.at
+        target = exchange.target
+        if (
+            shape.is_odd
+            or exchange.version != "1.1"
+            or target[:1] != b"/"
+            or b"#" in target
+            or exchange.method == b"CONNECT"
+            or _HOSTS not in at
+        ):
+            return self._pass_slowly(exchange)
+        host = items[at[_HOSTS]][1]
+        if host not in self._known:
+            return self._pass_slowly(exchange)
+        if _CONNECTION in at and items[at[_CONNECTION]][1] not in _KEEPS:
+            return self._pass_slowly(exchange)
+        found = Screened()
+        found.host = host
+        if _LENGTH in at:
+            found.size = size = int(items[at[_LENGTH]][1])
+            found.has_length = True
+            if size > self._body_bytes_max:
+                raise Refusal(413, "body_bytes", _TOO_LARGE, "body_bytes_max")
+        found.upward = upward = items.copy()
+        for place in shape.drops:
+            del upward[place]
+        return found
+
+    def _pass_slowly(self, exchange: Exchange) -> Screened:
+        """The same for any head: field by field."""
         if exchange.version not in ("1.1", "1.0"):
             raise Refusal(505, "http_version", "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
         target = exchange.target
@@ -100,7 +141,8 @@ class Screen:
         prefixes = self._prefixes
         connection: list[bytes] = []
         hosts: list[bytes] = []
-        origin = site = None
+        origins: list[bytes] = []
+        sites: list[bytes] = []
         for pair in exchange.headers.items:
             lower = pair[0].lower()
             kind = _KINDS.get(lower)
@@ -121,14 +163,14 @@ class Screen:
             elif kind == _EXPECT:
                 _expectation(exchange, pair[1], found)
             elif kind == _ORIGIN:
-                origin = pair[1]
+                origins.append(pair[1])
                 upward.append(pair)
             elif kind == _SITE:
-                site = pair[1]
+                sites.append(pair[1])
                 upward.append(pair)
         self._host(exchange, hosts, found)
-        if origin is not None or site is not None:
-            self._page(found.host, origin, site)
+        if origins or sites:
+            self._page(found.host, origins, sites)
         if connection or exchange.version == "1.0":
             named = named_by_connection(connection)
             found.keep = (
@@ -137,7 +179,7 @@ class Screen:
             if not named <= _USUAL:
                 found.upward = [pair for pair in upward if pair[0].lower() not in named]
         if found.size is not None and found.size > self._body_bytes_max:
-            raise Refusal(413, "body_bytes", "The request's body is too large.", "body_bytes_max")
+            raise Refusal(413, "body_bytes", _TOO_LARGE, "body_bytes_max")
         return found
 
     def _control(self, exchange: Exchange, lower: bytes, value: bytes) -> None:
@@ -189,15 +231,14 @@ class Screen:
         if len(self._known) < _REMEMBERED_MAX:
             self._known.add(host)
 
-    def _page(self, host: bytes, origin: bytes | None, site: bytes | None) -> None:
+    def _page(self, host: bytes, origins: list[bytes], sites: list[bytes]) -> None:
         """A browser's page of another origin is let in only by name."""
         if b"*" in self._origins:
             return
-        if origin is None:
-            foreign = site is not None and site.strip().lower() in (b"cross-site", b"same-site")
+        if origins:
+            foreign = any(self._is_foreign(origin.strip().lower(), host) for origin in origins)
         else:
-            lower = origin.strip().lower()
-            foreign = lower not in self._origins and lower.partition(b"://")[2] != host.lower()
+            foreign = any(site.strip().lower() in (b"cross-site", b"same-site") for site in sites)
         if foreign:
             raise Refusal(
                 403,
@@ -205,6 +246,9 @@ class Screen:
                 "Web pages of another origin may not use this gateway; "
                 "its operator can add the page's origin to server.allowed_origins.",
             )
+
+    def _is_foreign(self, origin: bytes, host: bytes) -> bool:
+        return origin not in self._origins and origin.partition(b"://")[2] != host.lower()
 
     def _is_literal(self, name: str) -> bool:
         """On a wildcard address any literal address is our own; only a name can be rebound by its
@@ -240,7 +284,7 @@ def refusal_bytes(refusal: Refusal) -> bytes:
     body = shape_error("plain", refusal.status, refusal.code, refusal.message)
     return (
         b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
-        b"Date: %b\r\nConnection: close\r\n\r\n%b"
+        b"Cache-Control: no-store\r\nDate: %b\r\nConnection: close\r\n\r\n%b"
     ) % (
         refusal.status,
         reason_of(refusal.status),

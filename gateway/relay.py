@@ -211,6 +211,39 @@ class Relay:
             self._waiter.set_result(None)
 
 
+class Watching:
+    """Who looks at a body, and how it is shown to them.
+
+    events: it is split into events. needs_marker: only the dialect's end marker tells its end.
+    """
+
+    __slots__ = (
+        "caller_taps",
+        "decoder",
+        "events",
+        "needs_marker",
+        "rewriters",
+        "upstream_taps",
+    )
+
+    def __init__(
+        self,
+        upstream_taps: list[Any],
+        caller_taps: list[Any],
+        rewriters: list[Any],
+        decoder: Decoder | None,
+        *,
+        events: bool,
+        needs_marker: bool,
+    ) -> None:
+        self.upstream_taps = upstream_taps
+        self.caller_taps = caller_taps
+        self.rewriters = rewriters
+        self.decoder = decoder
+        self.events = events
+        self.needs_marker = needs_marker
+
+
 class Watched(Relay):
     """A relay whose body is looked at: decoded for its readers if need be, split into events at
     most once.
@@ -235,25 +268,23 @@ class Watched(Relay):
         outlet: Outlet,
         answer: Answer | None,
         head: bytes,
+        watching: Watching,
         *,
         chunked: bool,
-        taps: tuple[list[Any], list[Any]],
-        rewriters: list[Any],
-        events: bool,
-        decoder: Decoder | None,
-        needs_marker: bool,
     ) -> None:
         super().__init__(exchange, line, outlet, answer, head, chunked=chunked)
-        self._upstream_taps, self._caller_taps = taps
-        self._rewriters = [_Stage(rewriter, events=events) for rewriter in rewriters]
+        events = watching.events
+        self._upstream_taps = watching.upstream_taps
+        self._caller_taps = watching.caller_taps
+        self._rewriters = [_Stage(rewriter, events=events) for rewriter in watching.rewriters]
         self._running: object = None  # the rewriter at work, for blaming it
-        self._decoder = decoder
+        self._decoder = watching.decoder
         self._splitter = Splitter() if events else None
         dialect = exchange.dialect
         self._is_end: Callable[[Event], bool] | None = (
             dialect.is_end if events and dialect is not None else None
         )
-        self._needs_marker = needs_marker and self._is_end is not None
+        self._needs_marker = watching.needs_marker and self._is_end is not None
         self._marked = False
         if self._is_end is not None:
             exchange.end_marker_seen = False

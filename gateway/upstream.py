@@ -17,13 +17,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import httptools
 
 from gateway.errors import UpstreamFault
-from gateway.headers import HOP_BY_HOP, Headers, named_by_connection
+from gateway.framing import is_reason_safe, sort_fields
+from gateway.headers import Headers
 from gateway.tcp import bytes_acked, reset
 
 if TYPE_CHECKING:
@@ -38,16 +38,8 @@ TOO_SLOW: Final = "The upstream did not answer in time."
 FELL_SILENT: Final = "The upstream fell silent in the middle of its answer."
 
 
-_DROP, _LENGTH, _TYPE, _ENCODING, _CODING, _CONNECTION = range(6)
-_KINDS: Final = dict.fromkeys(HOP_BY_HOP, _DROP) | {
-    b"content-length": _LENGTH,
-    b"content-type": _TYPE,
-    b"content-encoding": _ENCODING,
-    b"transfer-encoding": _CODING,
-    b"connection": _CONNECTION,
-}
 _VERSIONS: Final = ("1.1", "1.0")
-_KNOWN_REASONS: Final = frozenset(status.phrase.encode() for status in HTTPStatus) | {b""}
+_BODILESS: Final = (204, 304)
 
 
 class Sink(Protocol):
@@ -79,6 +71,7 @@ class Answer:
         "headers",
         "held",
         "held_bytes",
+        "is_coded",
         "kind",
         "length",
         "reason",
@@ -95,6 +88,7 @@ class Answer:
         self.reason = b""
         self.headers = Headers()
         self.head_known = False
+        self.is_coded = False
         self.length: bytes | None = None  # the values of Content-Length, -Type and -Encoding
         self.kind: bytes | None = None
         self.coding: bytes | None = None
@@ -286,25 +280,34 @@ class Upstream(asyncio.Protocol):
             self.drop()  # a byte between two answers belongs to nobody
             return
         self._active = True
+        had_head = answer.head_known
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._wrong = "switched protocols unasked"
         except httptools.HttpParserError as error:
             self._wrong = self._wrong or str(error)
+        if not had_head:
+            self._check_head(answer, len(data))
+        elif self._fields:
+            self._check_trailers()
+        if self._wrong:
+            self._fail(UpstreamFault(BAD_FRAMING, code=BAD_FRAMING_CODE, detail=self._wrong))
+        elif answer.head_known:
+            self._pass_on(answer)
+
+    def _check_head(self, answer: Answer, size: int) -> None:
+        limits = self.pool.limits
+        self._bytes_seen += size
         if not answer.head_known:
-            self._bytes_seen += len(data)
-            if self._bytes_seen > self.pool.limits.upstream_header_bytes_max:
+            if self._bytes_seen > limits.upstream_header_bytes_max:
                 self._wrong = self._wrong or "the head of the answer is too large"
         elif answer.bodiless and self._body:
             self._wrong = self._wrong or "a body where none can be"
-        if len(self._fields) > self.pool.limits.header_count_max:  # of the head, or of trailers
-            self._wrong = self._wrong or "too many fields"
-        if self._wrong:
-            self._fail(UpstreamFault(BAD_FRAMING, code=BAD_FRAMING_CODE, detail=self._wrong))
-            return
-        if answer.head_known:
-            self._pass_on(answer)
+
+    def _check_trailers(self) -> None:
+        if len(self._fields) > self.pool.limits.header_count_max:
+            self._wrong = self._wrong or "too many trailers"
 
     def eof_received(self) -> None:
         self._notified = (
@@ -370,20 +373,31 @@ class Upstream(asyncio.Protocol):
         if answer is None:
             return
         fields, self._fields = self._fields, []
-        status = self.parser.get_status_code()
-        if status < 100 or self.parser.get_http_version() not in _VERSIONS:
+        parser = self.parser
+        status = parser.get_status_code()
+        version = parser.get_http_version()
+        if status < 100 or version not in _VERSIONS:
             self._wrong = "a status or version that is none"
         if len(fields) > self.pool.limits.header_count_max:
             self._wrong = "too many fields"
         if status < 200:
             # Interim answers stop here: 100 is ours to give, and nobody has asked for the others
-            # (RFC 9110 15.2).
+            # (RFC 9110 section 15.2).
             self._interim = True
             answer.reason = b""
             return
         answer.status = status
         answer.first_byte_ns = time.monotonic_ns()
-        self._sort(answer, fields)
+        wrong = sort_fields(answer, fields, version)
+        if wrong or not is_reason_safe(answer.reason):
+            self._wrong = wrong or "control bytes in the reason phrase"
+        if answer.bodiless or status in _BODILESS:
+            # llhttp waits for the body of a HEAD answer: the next answer needs a new parser.
+            self._spent = answer.bodiless
+            answer.bodiless = answer.ended = True
+            self._keep = not answer.is_coded and parser.should_keep_alive()
+        else:
+            answer.close_delimited = answer.length is None and not answer.is_coded
         answer.head_known = True
 
     def on_message_complete(self) -> None:
@@ -452,58 +466,6 @@ class Upstream(asyncio.Protocol):
             self.transport.resume_reading()
 
     # -- inner -------------------------------------------------------------------------------------
-
-    def _sort(self, answer: Answer, fields: list[tuple[bytes, bytes]]) -> None:
-        """Judge the framing and sort out which fields may go on, in one pass.
-
-        llhttp has already refused two lengths, and a length beside an encoding.
-        """
-        passed: list[tuple[bytes, bytes]] = []
-        connection: list[bytes] = []
-        coded = False
-        for pair in fields:
-            lower = pair[0].lower()
-            kind = _KINDS.get(lower)
-            if kind is None:
-                passed.append(pair)
-            elif kind == _LENGTH:
-                answer.length = pair[1].strip()
-            elif kind == _TYPE:
-                answer.kind = pair[1]
-                passed.append(pair)
-            elif kind == _ENCODING:
-                answer.coding = pair[1]
-                passed.append(pair)
-            elif kind == _CODING:
-                if (
-                    coded
-                    or pair[1].strip().lower() != b"chunked"
-                    or self.parser.get_http_version() != "1.1"
-                ):
-                    self._wrong = "a transfer coding that is not plain chunked"
-                coded = True
-            elif kind == _CONNECTION:
-                connection.append(pair[1])
-        if connection:
-            named = named_by_connection(connection) - {b"keep-alive", b"close"}
-            if named:
-                passed = [pair for pair in passed if pair[0].lower() not in named]
-        answer.headers.items = passed
-        reason = answer.reason
-        if reason not in _KNOWN_REASONS and any(
-            (byte < 32 and byte != 9) or byte == 127 for byte in reason
-        ):
-            self._wrong = "control bytes in the reason phrase"
-        status = answer.status
-        if answer.bodiless or status in (204, 304):
-            # llhttp waits for the body of a HEAD answer: the next answer needs a parser that does
-            # not.
-            self._spent = answer.bodiless
-            answer.bodiless = True
-            answer.ended = True
-            self._keep = not coded and self.parser.should_keep_alive()
-        else:
-            answer.close_delimited = answer.length is None and not coded
 
     def _pass_on(self, answer: Answer) -> None:
         body = self._body

@@ -16,6 +16,7 @@ class Sizes:
     slow_bytes: what each slow reader has asked for. slow_s: how long the peak lasts.
     healthy_gap_ms: what the gap between two events may grow by.
     stale_posts: POSTs against an upstream that closes idle connections as they are reused.
+    strange_posts: POSTs of callers some of which leave at any moment.
     upload_bytes: the large upload that must cost no memory.
     pipelined: requests that a caller sends at once.
     idle_connections: callers that connect and say nothing.
@@ -33,6 +34,7 @@ class Sizes:
     slow_s: float
     healthy_gap_ms: float
     stale_posts: int
+    strange_posts: int
     upload_bytes: int
     pipelined: int
     idle_connections: int
@@ -52,6 +54,7 @@ SMALL = Sizes(
     slow_s=1.0,
     healthy_gap_ms=200,
     stale_posts=400,
+    strange_posts=1_600,
     upload_bytes=64_000_000,
     pipelined=200,
     idle_connections=200,
@@ -69,6 +72,7 @@ FULL = Sizes(
     slow_s=10.0,
     healthy_gap_ms=20,
     stale_posts=10_000,
+    strange_posts=32_000,
     upload_bytes=500_000_000,
     pipelined=1_000,
     idle_connections=2_000,

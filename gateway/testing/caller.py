@@ -15,7 +15,7 @@ import time
 from types import TracebackType
 from typing import Final, Self
 
-from gateway.testing.wire import BrokenOff, Wire, is_chunked, parse_head, size_of, values
+from gateway.testing.wire import SILENCE, BrokenOff, Wire, is_chunked, parse_head, size_of, values
 
 COMPLETE: Final = "complete"
 # A test that waits longer than this for a byte on the same machine has found something.
@@ -87,7 +87,11 @@ class RawCaller:
         if receive_bytes is not None:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
         self.sock.settimeout(timeout_s)
-        self.sock.connect(address if isinstance(address, str) else ("127.0.0.1", address))
+        try:
+            self.sock.connect(address if isinstance(address, str) else ("127.0.0.1", address))
+        except BaseException:
+            self.sock.close()
+            raise
         if family == socket.AF_INET:
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.wire = Wire(self.sock)
@@ -150,10 +154,13 @@ class RawCaller:
         return "fin"
 
     def everything(self) -> bytes:
-        """Read until the other end is gone or silent, and give all of it."""
+        """Read until the other end has closed or reset, and give all of it; silence is an error."""
         pieces: list[bytes] = []
-        with contextlib.suppress(BrokenOff):
+        try:
             pieces.extend(self.wire.rest())
+        except BrokenOff as broken:
+            if broken.ending == SILENCE:
+                raise
         return b"".join(pieces)
 
     def leave(self) -> None:

@@ -46,10 +46,15 @@ class StartFailed(Exception):
 
 
 class RunningGateway:
-    """A gateway that listens. url, port: of the callers' listener. admin_url: of the admin one."""
+    """A gateway that listens.
+
+    url, port: of the callers' listener. admin_url, admin_port: of the admin one. folder: holds its
+    config.toml, its log and its state. enabled: its plugins, as they stand in the configuration.
+    """
 
     def __init__(self, folder: Path, config: Mapping[str, Any], env: Mapping[str, str]) -> None:
         self.folder = folder
+        self.enabled = tuple(config["enabled"])
         self.config_file = folder / "config.toml"
         self.write_config(config)
         self._log = (folder / "stderr.log").open("wb")

@@ -24,6 +24,7 @@ import socket
 import ssl
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +38,8 @@ from gateway.testing.wire import SILENCE, BrokenOff
 BACKLOG: Final = 4096
 # A script that still waits after this long waits for something that does not come.
 PATIENCE_S: Final = 30.0
+# Not everything that a test waits for is announced.
+LOOK_AGAIN_S: Final = 0.02
 
 Script = Callable[[Visit], None]
 
@@ -114,9 +117,12 @@ class ScriptedUpstream:
 
     def wait_for(self, true: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
         """Wait until a condition on what was recorded holds; `TimeoutError` if it never does."""
+        patient_until = time.monotonic() + timeout_s
         with self.changed:
-            if not self.changed.wait_for(true, timeout_s):
-                raise TimeoutError(f"{len(self.requests)} requests, and still it does not hold")
+            while not true():
+                if time.monotonic() > patient_until:
+                    raise TimeoutError(f"{len(self.requests)} requests, and still it does not hold")
+                self.changed.wait(LOOK_AGAIN_S)
 
     def wait_for_requests(self, count: int, timeout_s: float = PATIENCE_S) -> list[Request]:
         self.wait_for(lambda: len(self.requests) >= count, timeout_s)

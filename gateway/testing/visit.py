@@ -92,10 +92,7 @@ class Connection:
 
     def close_notify(self) -> None:
         """Close our direction as TLS wants it: close_notify, then FIN."""
-        if isinstance(self.sock, ssl.SSLSocket):
-            self.sock.setblocking(False)
-            with contextlib.suppress(OSError):
-                self.sock.unwrap()  # sent; the other end's own close_notify is not waited for
+        self._notify()
         self._shut(socket.SHUT_WR)
 
     def reset(self) -> None:
@@ -109,6 +106,7 @@ class Connection:
         After this the kernel answers further bytes with a reset and acknowledges none (RFC 1122
         section 4.2.2.13). Those it had taken before are counted in `unread`.
         """
+        self._notify()
         self._shut(socket.SHUT_RDWR)
         self.sock.setblocking(False)
         with contextlib.suppress(OSError):
@@ -145,6 +143,13 @@ class Connection:
         self.error = error
         if isinstance(error, ConnectionError | ssl.SSLError):
             self.note(time.monotonic_ns(), was_reset=True)
+
+    def _notify(self) -> None:
+        """Send TLS's close_notify, if this is TLS; the other end's own is not waited for."""
+        if isinstance(self.sock, ssl.SSLSocket):
+            self.sock.setblocking(False)
+            with contextlib.suppress(OSError):
+                self.sock.unwrap()
 
     def _shut(self, how: int) -> None:
         self.is_ended = True

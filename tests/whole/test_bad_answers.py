@@ -1,4 +1,4 @@
-"""Answers that are no valid HTTP: a 502 or a cut, never their bytes, never their connection again."""
+"""Answers that are no valid HTTP: a 502 or a cut, and their connection is not used again."""
 
 from __future__ import annotations
 

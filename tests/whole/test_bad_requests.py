@@ -1,4 +1,4 @@
-"""Requests that must not reach an upstream: each gets a clear answer, and what follows it is lost."""
+"""Requests that must not reach an upstream: a clear answer, and what follows them is lost."""
 
 from __future__ import annotations
 
@@ -153,9 +153,10 @@ OTHERS = {
     "one_endless_field": b"GET / HTTP/1.1\r\nA: " + b"b" * HEADER_BYTES_MAX * 2,
     "unknown_expectation": get(fields=b"Host: localhost\r\nExpect: 200-ok"),
     "body_too_large": post(b"Content-Length: %d" % (BODY_BYTES_MAX + 1), b""),
-    "chunks_too_large": chunky(b"ffff\r\n" + b"x" * 0xFFFF + b"\r\nffff\r\n" + b"x" * 0xFFFF),
+    "chunks_too_large": chunky(b"1ffff\r\n" + b"x" * 0x1FFFF + b"\r\n0\r\n\r\n"),
     "trailers_too_large": chunky(b"0\r\n" + b"A: bbbbbbbbbbbbbbbbbbbbb\r\n" * 4000 + b"\r\n"),
-    "http_1_0_with_coding": b"POST /openai/v1/x HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "coding_in_http_1_0": b"POST /openai/v1/x HTTP/1.0\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
 }
 BAD = {
     **{name: post(fields) for name, fields in {**LENGTHS, **CODINGS}.items()},
@@ -331,7 +332,7 @@ def test_an_upgrade_is_left_out_and_smuggles_nothing(upstream, gateway):
     fields = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13"
     with RawCaller(gateway.port) as caller:
         caller.send(get(fields=b"Host: localhost\r\n" + fields) + get(b"GET /openai/v1/y HTTP/1.1"))
-        statuses = []
+        statuses: list[int] = []
         while len(statuses) < 2:
             try:
                 statuses.append(caller.answer().status)

@@ -155,10 +155,11 @@ SCENES = {
 LEAVINGS = (RawCaller.leave, RawCaller.reset, RawCaller.half_close)
 
 
-@pytest.fixture(scope="module", params=["plain", "tls"])
+@pytest.fixture(scope="module", params=["plain", "tls", "unix"])
 def upstream(request: pytest.FixtureRequest) -> Iterator[ScriptedUpstream]:
     tls = request.getfixturevalue("tls") if request.param == "tls" else None
-    with ScriptedUpstream(answers(), tls=tls, keeps_bodies=False) as upstream:
+    unix = request.param == "unix"
+    with ScriptedUpstream(answers(), tls=tls, unix=unix, keeps_bodies=False) as upstream:
         yield upstream
 
 
@@ -214,7 +215,8 @@ def test_the_upstream_sees_the_callers_leaving(upstream, gateway, sizes: Sizes):
         for scene in SCENES
     )
 
-    assert times[int(len(times) * 0.99)][0] < sizes.departure_ms, times[-10:]
+    late = [one for one in times if one[0] >= sizes.departure_ms]
+    assert len(late) <= len(times) // 100, late
     time.sleep(0.3)
     assert gateway.sockets() <= sockets
     assert tasks_of(gateway) == tasks

@@ -1,4 +1,4 @@
-"""A web page on the same machine cannot spend the operator's keys: Host list, Origin rule, token."""
+"""A web page on this machine cannot spend the operator's keys: Host list, Origin rule, token."""
 
 from __future__ import annotations
 

@@ -1,0 +1,178 @@
+"""What the kernel tells about a connection."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from gateway.tcp import bytes_acked, is_gone, reset
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    """Give both ends of a connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+        theirs, _ = listener.accept()
+    with ours, theirs:
+        yield ours, theirs
+
+
+def comes_true(true: Callable[[], bool]) -> bool:
+    """Wait a moment for the kernel."""
+    patient_until = time.monotonic() + 2
+    while not true() and time.monotonic() < patient_until:
+        time.sleep(0.002)
+    return true()
+
+
+def test_the_syn_is_the_first_byte_acknowledged(pair):
+    assert bytes_acked(pair[0]) == 1
+
+
+def test_what_the_other_kernel_took_is_acknowledged_though_nobody_read_it(pair):
+    ours, _ = pair
+    ours.sendall(b"x" * 1000)
+
+    assert comes_true(lambda: bytes_acked(ours) == 1001)
+
+
+def test_what_comes_in_counts_for_nothing(pair):
+    ours, theirs = pair
+    theirs.sendall(b"x" * 1000)
+    assert ours.recv(1000, socket.MSG_WAITALL) == b"x" * 1000
+
+    assert bytes_acked(ours) == 1
+
+
+def test_a_closed_kernel_acknowledges_nothing(pair):
+    ours, theirs = pair
+    theirs.close()
+    assert comes_true(lambda: is_gone(ours))
+    before = bytes_acked(ours)
+    ours.send(b"x" * 1000)
+    time.sleep(0.02)
+
+    assert bytes_acked(ours) == before
+
+
+def test_an_open_connection_is_not_gone(pair):
+    ours, theirs = pair
+    theirs.sendall(b"unread")
+
+    assert not is_gone(ours)
+    assert not is_gone(theirs)
+
+
+def test_a_close_is_seen_behind_unread_bytes(pair):
+    ours, theirs = pair
+    theirs.sendall(b"unread")
+    theirs.close()
+
+    assert comes_true(lambda: is_gone(ours))
+    assert ours.recv(100) == b"unread"
+
+
+def test_a_half_close_is_seen(pair):
+    ours, theirs = pair
+    theirs.shutdown(socket.SHUT_WR)
+
+    assert comes_true(lambda: is_gone(ours))
+
+
+def test_a_reset_is_seen_behind_unread_bytes(pair):
+    ours, theirs = pair
+    theirs.sendall(b"unread")
+    reset(theirs)
+    theirs.close()
+
+    assert comes_true(lambda: is_gone(ours))
+
+
+def test_our_own_half_close_is_no_leaving(pair):
+    ours, _ = pair
+    ours.shutdown(socket.SHUT_WR)
+    time.sleep(0.01)
+
+    assert not is_gone(ours)
+
+
+def test_a_reset_reaches_the_other_end_as_one(pair):
+    ours, theirs = pair
+    reset(ours)
+    ours.close()
+
+    with pytest.raises(ConnectionResetError) as caught:
+        theirs.recv(1)
+    assert caught.value.errno == errno.ECONNRESET
+
+
+def test_a_reset_throws_away_what_the_other_end_does_not_take(pair):
+    """A plain close would leave megabytes in the kernel, and its FIN behind them."""
+    ours, theirs = pair
+    ours.setblocking(False)
+    sent = 0
+    with pytest.raises(BlockingIOError):
+        while True:
+            sent += ours.send(b"x" * 65536)
+    reset(ours)
+    ours.close()
+    assert comes_true(lambda: is_gone(theirs))
+
+    received = 0
+    with pytest.raises(ConnectionResetError):
+        while data := theirs.recv(65536):
+            received += len(data)
+    assert received < sent
+
+
+def test_a_socket_that_is_closed_can_be_asked_and_told(pair):
+    ours, _ = pair
+    ours.close()
+    reset(ours)
+
+    assert bytes_acked(ours) is None
+    assert is_gone(ours) is False
+
+
+def test_a_unix_socket_knows_neither():
+    ours, theirs = socket.socketpair()
+    with ours:
+        theirs.close()
+
+        assert bytes_acked(ours) is None
+        assert is_gone(ours) is False
+
+
+def test_a_udp_socket_is_none_of_the_kinds_known():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        assert bytes_acked(sock) is None
+        assert is_gone(sock) is False
+
+
+def test_a_transports_socket_can_be_asked_too():
+    """The loop hands out the socket of a transport, not the one that it was made of."""
+
+    async def story() -> tuple[int | None, bool]:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            theirs, _ = listener.accept()
+        with theirs:
+            writer.write(b"12345")
+            sock = writer.get_extra_info("socket")
+            while bytes_acked(sock) == 1:
+                await asyncio.sleep(0.002)
+            acked = bytes_acked(sock)
+        while not is_gone(sock):
+            await asyncio.sleep(0.002)
+        writer.close()
+        return acked, True
+
+    assert asyncio.run(story()) == (6, True)
