@@ -120,9 +120,12 @@ class Pool:
     async def _open_one(self, origin: Origin) -> Upstream:
         sock = await self._socket(origin)
         context = self._context(origin) if origin.tls else None
+        # A TLS transport closes its socket before it says that the connection is lost; what the
+        # kernel knows of it then (`gateway.tcp`) can be asked through a second descriptor only.
+        probe = sock if context is None else sock.dup()
         try:
             _, protocol = await self._loop.create_connection(
-                lambda: Upstream(self, origin, sock),
+                lambda: Upstream(self, origin, probe),
                 sock=sock,
                 ssl=context,
                 server_hostname=origin.server_name if context is not None else None,
@@ -130,6 +133,7 @@ class Pool:
             )
         except BaseException:
             sock.close()
+            probe.close()
             raise
         return protocol
 

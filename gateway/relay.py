@@ -32,6 +32,13 @@ COPY_BYTES_MAX: Final = 32 * 1024
 INFLATE_STEP_BYTES: Final = 256 * 1024
 
 
+CUT: Final = "The upstream broke off in the middle of its answer."
+
+
+class Undecodable(ValueError):
+    """An answer is not encoded as its Content-Encoding says: the upstream's fault, nobody else's."""
+
+
 class Outlet(Protocol):
     """The caller's side of an exchange: a socket, a null sink, or the collector of a child call."""
 
@@ -308,7 +315,7 @@ class Watched(Relay):
                 self.write(out)
             self.fail(
                 UpstreamFault(
-                    "The upstream broke off in the middle of its answer.",
+                    CUT,
                     code="upstream_cut",
                     detail="closed before the dialect's end marker",
                 )
@@ -357,7 +364,7 @@ class Watched(Relay):
             return self._decoder.feed(data, ended)
         except zlib.error as error:
             if self._rewriters:
-                raise
+                raise Undecodable(str(error)) from error
             # Only watchers wanted it plain: they hear no more, the bytes flow on.
             for tap in (*self._upstream_taps, *self._caller_taps):
                 self.line.tap_failed(tap, error)
@@ -402,12 +409,17 @@ class Watched(Relay):
                 self.line.tap_failed(tap, error)
 
     def _abort(self, error: Exception) -> None:
-        self.line.rewriter_failed(self._running, error)
+        """What would have been sent is unknown, so nothing more goes out."""
         if self.answer is not None:
             self.answer.abort()
-        fault = OwnFault(
-            "The answer could not be passed on.", code="rewrite_failed", detail=repr(error)
-        )
+        fault: GatewayError
+        if isinstance(error, Undecodable):
+            fault = UpstreamFault(CUT, code="upstream_coding", detail=f"not as encoded: {error}")
+        else:
+            self.line.rewriter_failed(self._running, error)
+            fault = OwnFault(
+                "The answer could not be passed on.", code="rewrite_failed", detail=repr(error)
+            )
         fault.__cause__ = error
         self.abandon(fault, TRUNCATED)
 

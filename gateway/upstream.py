@@ -310,38 +310,20 @@ class Upstream(asyncio.Protocol):
             self._wrong = self._wrong or "too many trailers"
 
     def eof_received(self) -> None:
-        self._notified = (
-            True  # with TLS: close_notify was seen; a bare FIN does not come here under uvloop
-        )
+        # With TLS: close_notify was seen; a bare FIN does not come here under uvloop.
+        self._notified = True
+        if self.answer is None:
+            self.drop()  # at once: a TLS transport that is shutting down would still take a request
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_lost = True
         self.pool.clock.unwatch(self)
         self.pool.forget(self)
         answer = self.answer
-        if answer is None:
-            return
-        if (
-            answer.head_known
-            and answer.close_delimited
-            and error is None
-            and self._ended_by_close()
-        ):
-            answer.ended = True
-            self._pass_on(answer)
-            return
-        if answer.head_known:
-            fault = UpstreamFault(
-                CUT, code="upstream_cut", detail=_cause(error, "closed in mid-answer")
-            )
-        else:
-            fault = UpstreamFault(
-                NO_ANSWER,
-                code="upstream_no_answer",
-                detail=_cause(error, "closed without an answer"),
-                reached=self._reached(error),
-            )
-        self._fail(fault)
+        if answer is not None:
+            self._broke_off(answer, error)
+        if self.origin.tls:
+            self.sock.close()  # a second descriptor (`gateway.pool`); the transport has the first
 
     def pause_writing(self) -> None:
         self._paused_writing = True
@@ -521,6 +503,30 @@ class Upstream(asyncio.Protocol):
             if uploading:
                 reset(self.sock)
             self.transport.abort()
+
+    def _broke_off(self, answer: Answer, error: Exception | None) -> None:
+        """The connection ended with an answer in progress: its end, a cut, or no answer at all."""
+        if (
+            answer.head_known
+            and answer.close_delimited
+            and error is None
+            and self._ended_by_close()
+        ):
+            answer.ended = True
+            self._pass_on(answer)
+            return
+        if answer.head_known:
+            fault = UpstreamFault(
+                CUT, code="upstream_cut", detail=_cause(error, "closed in mid-answer")
+            )
+        else:
+            fault = UpstreamFault(
+                NO_ANSWER,
+                code="upstream_no_answer",
+                detail=_cause(error, "closed without an answer"),
+                reached=self._reached(error),
+            )
+        self._fail(fault)
 
     def _fail(self, fault: UpstreamFault) -> None:
         answer = self.answer

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import socket
 import ssl
 import struct
+import sys
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -104,14 +107,14 @@ class Connection:
         """Close both directions at once, as a server does with an idle connection.
 
         After this the kernel answers further bytes with a reset and acknowledges none (RFC 1122
-        section 4.2.2.13). Those it had taken before are counted in `unread`.
+        section 4.2.2.13). Those it had taken before are counted in `unread`; with TLS that
+        includes what OpenSSL reads, and throws away, while it says goodbye.
         """
+        taken = self._bytes_received() - self._bytes_waiting()
         self._notify()
         self._shut(socket.SHUT_RDWR)
-        self.sock.setblocking(False)
-        with contextlib.suppress(OSError):
-            while data := self.sock.recv(65536):
-                self.unread += len(data)
+        more = self._bytes_received() - taken
+        self.unread += more if more > 1 else 0  # the kernel counts a FIN as one
 
     def wake(self) -> None:
         """Make a blocked read or write of this connection end."""
@@ -143,6 +146,17 @@ class Connection:
         self.error = error
         if isinstance(error, ConnectionError | ssl.SSLError):
             self.note(time.monotonic_ns(), was_reset=True)
+
+    def _bytes_received(self) -> int:
+        """What the kernel has taken from the other end (struct tcp_info, tcpi_bytes_received)."""
+        if self.sock.family == socket.AF_UNIX:
+            return self._bytes_waiting()
+        info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 136)
+        return int.from_bytes(info[128:136], sys.byteorder)
+
+    def _bytes_waiting(self) -> int:
+        """What of it nobody has read yet."""
+        return int.from_bytes(fcntl.ioctl(self.sock, termios.FIONREAD, b"\0" * 4), sys.byteorder)
 
     def _notify(self) -> None:
         """Send TLS's close_notify, if this is TLS; the other end's own is not waited for."""

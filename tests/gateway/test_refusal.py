@@ -229,10 +229,6 @@ def test_pages_of_others_are_refused(fields):
     assert refused(request(HOST, *fields)) == (403, "origin_not_allowed")
 
 
-def test_an_old_request_without_a_host_has_no_page_of_its_own():
-    assert refused(request((b"Origin", b"http://"), version="1.0")) == (403, "origin_not_allowed")
-
-
 def test_a_star_lets_all_pages_in():
     config = Config(server=Server(allowed_origins=("*",)))
 

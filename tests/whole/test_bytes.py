@@ -13,6 +13,7 @@ from gateway.testing import (
     RawCaller,
     RunningGateway,
     ScriptedUpstream,
+    Tls,
     Visit,
     answers,
     chunk,
@@ -26,23 +27,65 @@ from tests.whole.bodies import body_of, send_body
 EVENT = b'\xef\xbb\xbfdata: {"a":"\xf0\x9f\x8c\x8a"}\r\ndata: \xe2\x80\xa8\r: c\n\ndata: [DONE]\n\n'
 
 
+# Stands in the way of every slice, and asks for events too; whoever only looks changes nothing.
+PLUGIN = """
+import msgspec
+
+from gateway import hookimpl
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class Events:
+    def event(self, event):
+        assert event.raw
+
+
+class Plugin:
+    def __init__(self, config):
+        pass
+
+    @hookimpl
+    def tap(self, exchange, side):
+        return len if side == "caller" else Events()
+
+    @hookimpl
+    def settle(self, exchange):
+        pass
+"""
+
+
 def numbered(visit: Visit) -> None:
     """Answer with the body of the number at the end of the target."""
     visit.read()
     send_body(visit, body_of(int(visit.request.target.rpartition(b"/")[2])))
 
 
-@pytest.fixture(scope="module", params=["plain", "tls", "unix"])
-def upstream(request: pytest.FixtureRequest) -> Iterator[ScriptedUpstream]:
-    tls = request.getfixturevalue("tls") if request.param == "tls" else None
-    with ScriptedUpstream(numbered, tls=tls, unix=request.param == "unix") as upstream:
+@pytest.fixture(scope="module", params=["plain", "tls", "unix", "watched"])
+def way(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def upstream(way: str, tls: Tls) -> Iterator[ScriptedUpstream]:
+    with ScriptedUpstream(
+        numbered, tls=tls if way == "tls" else None, unix=way == "unix"
+    ) as upstream:
         yield upstream
 
 
 @pytest.fixture(scope="module")
-def gateway(upstream: ScriptedUpstream) -> Iterator[RunningGateway]:
-    with running_gateway({"providers": {"openai": upstream.provider()}}) as gateway:
+def gateway(way: str, upstream: ScriptedUpstream, tmp_path_factory) -> Iterator[RunningGateway]:
+    plugin = tmp_path_factory.mktemp("plugins") / "watching.py"
+    plugin.write_text(PLUGIN)
+    with running_gateway(
+        {"providers": {"openai": upstream.provider()}},
+        plugins=[plugin] if way == "watched" else [],
+    ) as gateway:
         yield gateway
+        assert "failed" not in gateway.stderr
 
 
 def digest(data: bytes) -> str:

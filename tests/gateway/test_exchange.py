@@ -1,0 +1,445 @@
+"""The record that flows: what it knows, and what it can ask of its line."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from typing import Any
+
+import pytest
+
+from gateway import (
+    REFUSED,
+    STOPPED,
+    Attempt,
+    CallerFault,
+    Exchange,
+    Headers,
+    Identity,
+    Reply,
+    Usage,
+    hookimpl,
+)
+from gateway.testing import (
+    ScriptedUpstream,
+    answers,
+    attempt_of,
+    chunk,
+    exchange,
+    head,
+    plan_of,
+    run,
+    streams,
+)
+from tests.gateway.made import plugin
+
+UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+ONE, TWO = b"data: 1\n\n", b"data: 2\n\n"
+CHUNKED = (b"Transfer-Encoding", b"chunked")
+EVENTS = (b"Content-Type", b"text/event-stream")
+
+pytestmark = pytest.mark.usefixtures("logged")
+
+
+def bare() -> Exchange:
+    return Exchange(b"GET", b"/x", "1.1", Headers(), "unix")
+
+
+# -- what it knows ---------------------------------------------------------------------------------
+
+
+def test_what_is_not_known_yet_is_none():
+    made = bare()
+    later = ("provider", "identity", "body", "model", "streaming", "status", "answered_ns",
+             "end_marker_seen", "outcome", "error", "usage", "ended_ns", "attempt",
+             "dialect", "document", "parent_id", "account_id")  # fmt: skip
+
+    assert {name: getattr(made, name) for name in later} == dict.fromkeys(later)
+    assert (made.gateway, made.surface, made.path) == ("default", "plain", b"/x")
+
+
+def test_an_exchange_takes_no_field_of_somebody_elses():
+    with pytest.raises(AttributeError):
+        bare().cost = 1  # type: ignore[attr-defined]
+
+
+def test_an_id_is_a_uuid_of_version_7_and_stays():
+    made = bare()
+    before = time.time_ns() // 1_000_000
+    first = made.id
+    after = time.time_ns() // 1_000_000
+
+    assert UUID7.fullmatch(first)
+    assert made.id is first
+    assert before <= int(first.replace("-", "")[:12], 16) <= after
+
+
+def test_ids_differ():
+    assert len({bare().id for _ in range(1000)}) == 1000
+
+
+def test_a_document_is_decoded_once_and_only_if_asked_for():
+    made = exchange(body=b'{"a": [1]}')
+
+    assert made.document == {"a": [1]}
+    assert made.document is made.document
+
+
+@pytest.mark.parametrize("body", [None, b"", b"{", b"\xff", b"null"])
+def test_what_is_no_json_has_no_document(body):
+    made = bare()
+    made.body = body
+
+    assert made.document is None
+
+
+def test_settings_are_those_of_the_plan():
+    plan = plan_of(settings={"one": 1})
+
+    assert exchange(plan=plan).settings == {"one": 1}
+
+
+def test_the_latest_attempt_is_the_attempt():
+    made = exchange()
+    first, second = attempt_of(made), attempt_of(made)
+
+    assert made.attempt is second
+    assert made.attempts == [first, second]
+
+
+def test_an_attempt_has_its_providers_deadlines_until_a_hook_changes_them():
+    made = exchange()
+    attempt = attempt_of(made)
+
+    assert made.provider is not None
+    assert attempt.connect_timeout_ns == made.provider.connect_timeout == 5_000_000_000
+    assert attempt.first_byte_timeout_ns == made.provider.first_byte_timeout
+    assert attempt.idle_timeout_ns == made.provider.idle_timeout
+    assert isinstance(attempt, Attempt)
+    assert (attempt.status, attempt.failure, attempt.sent_ns, attempt.preview) == (None,) * 4
+
+
+def test_an_identity_is_made_when_first_needed_and_knows_nothing():
+    made = bare()
+    identity = made.known()
+
+    assert made.known() is identity is made.identity
+    assert (identity.key_id, identity.team, identity.user, identity.metadata) == (None,) * 3 + ({},)
+    assert identity.metadata is not Identity().metadata
+
+
+def test_usage_is_unknown_and_not_zero():
+    usage = Usage()
+
+    assert [getattr(usage, name) for name in usage.__slots__] == [None] * 5
+
+
+@pytest.mark.parametrize(
+    ("fields", "value"),
+    [
+        ([], None),
+        ([(b"weir-gate", b"1")], b"1"),
+        ([(b"CF-AIG-Gate", b"1")], b"1"),
+        ([(b"cf-aig-gate", b"2"), (b"Weir-Gate", b"1")], b"1"),
+        ([(b"weir-gate", b"1"), (b"weir-gate", b"2")], b"1"),
+        ([(b"x-weir-gate", b"1"), (b"weir-gates", b"1"), (b"gate", b"1")], None),
+    ],
+)
+def test_a_control_is_read_with_any_prefix(fields, value):
+    assert exchange(headers=fields).control(b"gate") == value
+
+
+def test_without_a_line_there_is_nothing_to_stop_or_detach():
+    made = exchange()
+    made.stop()
+    made.detach(1, 1)
+
+    assert made.outcome is None
+
+
+def test_without_a_line_a_gate_is_a_mistake():
+    async def gate() -> None: ...
+
+    waiting = gate()
+    with pytest.raises(RuntimeError, match="running exchange"):
+        exchange().gate(waiting)
+    waiting.close()
+
+
+def test_the_line_is_gone_when_the_exchange_is_over():
+    with ScriptedUpstream(answers()) as upstream:
+        assert run(plan_of(), exchange(), upstream).exchange.line is None
+
+
+# -- stop ------------------------------------------------------------------------------------------
+
+
+def one_then(*fields: tuple[bytes, bytes], first: bytes):
+    """Send a head and a first piece, then wait for the gateway to leave."""
+
+    def script(visit):
+        visit.read()
+        visit.send(head(200, *fields) + first)
+        visit.wait_gone()
+
+    return script
+
+
+class Stops:
+    """Stops the answer at its first slice."""
+
+    def __init__(self, *arguments, later=False):
+        self.arguments = arguments
+        self.later = later
+
+    @hookimpl
+    def tap(self, exchange, side):
+        def tap(data):
+            if self.later:
+                asyncio.get_running_loop().call_later(0.02, exchange.stop, *self.arguments)
+            else:
+                exchange.stop(*self.arguments)
+
+        return tap if side == "upstream" else None
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_a_stop_with_a_tail_ends_a_chunked_answer_properly(later):
+    with ScriptedUpstream(one_then(EVENTS, CHUNKED, first=chunk(ONE))) as upstream:
+        ran = run(plan_of(Stops(STOPPED, TWO, later=later)), exchange(), upstream)
+        upstream.connections[0].wait_gone()
+
+    assert (ran.status, ran.is_complete) == (200, True)
+    assert ran.body == (ONE + TWO if later else TWO)
+    assert ran.exchange.outcome == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("fields", "first", "tail"),
+    [
+        ((EVENTS, CHUNKED), chunk(ONE), b""),
+        (((b"Content-Length", b"90"),), ONE, TWO),
+    ],
+    ids=["chunked_without_a_tail", "sized"],
+)
+def test_a_stop_that_cannot_end_the_answer_cuts_it(fields, first, tail):
+    with ScriptedUpstream(one_then(*fields, first=first)) as upstream:
+        ran = run(plan_of(Stops(STOPPED, tail, later=True)), exchange(), upstream)
+        upstream.connections[0].wait_gone()
+
+    assert (ran.status, ran.body, ran.ending) == (200, ONE, "cut")
+    assert ran.exchange.outcome == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("script", "tail"),
+    [(answers(b"held"), b""), (answers(b"held"), TWO), (streams([ONE, ONE]), b"")],
+)
+def test_a_stop_from_a_tap_holds_the_slice_back(script, tail):
+    with ScriptedUpstream(script) as upstream:
+        ran = run(plan_of(Stops(STOPPED, tail)), exchange(), upstream)
+
+    assert (ran.status, ran.body, ran.ending) == (200, b"", "cut")
+
+
+def test_a_stop_counts_as_what_it_says():
+    with ScriptedUpstream(one_then(EVENTS, CHUNKED, first=chunk(ONE))) as upstream:
+        ran = run(plan_of(Stops(REFUSED, TWO, later=True)), exchange(), upstream)
+
+    assert (ran.exchange.outcome, ran.is_complete) == ("refused", True)
+
+
+def test_a_stop_before_the_head_is_a_403():
+    def never(visit):
+        visit.read()
+        visit.wait_gone()
+
+    async def send(exchange, attempt):
+        asyncio.get_running_loop().call_later(0.02, exchange.stop)
+
+    with ScriptedUpstream(never) as upstream:
+        ran = run(plan_of(plugin(send=send)), exchange(), upstream)
+        upstream.connections[0].wait_gone()
+
+    assert (ran.status, ran.is_complete, ran.exchange.outcome) == (403, True, "stopped")
+
+
+@pytest.mark.parametrize("hook", ["authenticate", "prepare", "lookup", "limit", "send"])
+def test_a_stop_from_a_hook_before_the_head_is_a_403_and_nobody_is_asked(hook):
+    async def stops(exchange):
+        exchange.stop()
+
+    async def stops_sending(exchange, attempt):
+        exchange.stop()
+
+    bodies: dict[str, Any] = {hook: stops_sending if hook == "send" else stops}
+    with ScriptedUpstream(answers()) as upstream:
+        ran = run(plan_of(plugin(**bodies)), exchange(), upstream)
+        asked = [request for request in upstream.requests if request.is_whole]
+
+    assert (ran.status, ran.exchange.outcome, asked) == (403, "stopped", [])
+
+
+def test_a_stop_beside_a_reply_stops_all_the_same():
+    async def lookup(exchange):
+        exchange.stop()
+        return Reply(200, b"kept", outcome="cached")
+
+    ran = run(plan_of(plugin(lookup=lookup)), exchange())
+
+    assert (ran.status, ran.exchange.outcome) == (403, "stopped")
+
+
+def test_a_stop_after_the_end_changes_nothing():
+    kept = []
+
+    def account(exchange):
+        exchange.stop()
+        kept.append(exchange)
+
+    with ScriptedUpstream(answers(b"whole")) as upstream:
+        ran = run(plan_of(plugin(account=account)), exchange(), upstream)
+    kept[0].stop()
+
+    assert (ran.body, ran.is_complete, ran.exchange.outcome) == (b"whole", True, "complete")
+
+
+# -- gate ------------------------------------------------------------------------------------------
+
+
+def gating(work):
+    """Make a plugin that lets the head wait for `work(exchange)`."""
+
+    async def limit(exchange):
+        exchange.gate(work(exchange))
+
+    return plan_of(plugin(limit=limit))
+
+
+def test_the_head_waits_for_a_gate_while_the_upstream_works():
+    order = []
+
+    async def work(exchange):
+        await asyncio.sleep(0.05)
+        order.append((len(upstream.requests), exchange.status, exchange.bytes_sent))
+
+    with ScriptedUpstream(streams([ONE, TWO])) as upstream:
+        ran = run(gating(work), exchange(), upstream)
+
+    assert (order, ran.body, ran.is_complete) == ([(1, None, 0)], ONE + TWO, True)
+
+
+def test_a_reply_of_a_gate_takes_the_answers_place():
+    async def work(exchange):
+        return Reply(451, b"not this")
+
+    with ScriptedUpstream(one_then(EVENTS, CHUNKED, first=chunk(ONE))) as upstream:
+        ran = run(gating(work), exchange(), upstream)
+        upstream.connections[0].wait_gone()
+
+    assert (ran.status, ran.body, ran.exchange.outcome) == (451, b"not this", "refused")
+
+
+def test_a_gate_that_raises_is_a_500():
+    async def work(exchange):
+        raise LookupError("its own words")
+
+    with ScriptedUpstream(one_then(EVENTS, CHUNKED, first=chunk(ONE))) as upstream:
+        ran = run(gating(work), exchange(), upstream)
+        upstream.connections[0].wait_gone()
+
+    assert (ran.status, ran.exchange.outcome) == (500, "failed")
+    assert b"own words" not in ran.raw
+
+
+def test_a_fault_that_a_gate_raises_on_purpose_is_the_answer():
+    async def work(exchange):
+        raise CallerFault("Not this.", status=451)
+
+    with ScriptedUpstream(answers()) as upstream:
+        assert run(gating(work), exchange(), upstream).status == 451
+
+
+def test_every_gate_is_waited_for_and_a_reply_is_held_too():
+    order = []
+
+    async def work(exchange):
+        await asyncio.sleep(0.02)
+        order.append("done")
+
+    async def twice(exchange):
+        exchange.gate(work(exchange))
+        exchange.gate(asyncio.ensure_future(work(exchange)))
+        return Reply(200, b"kept", outcome="cached")
+
+    ran = run(plan_of(plugin(lookup=twice)), exchange())
+
+    assert (order, ran.body) == (["done", "done"], b"kept")
+
+
+def test_a_gate_may_be_a_task_and_an_unused_one_is_cancelled():
+    tasks = []
+
+    async def forever(exchange):
+        await asyncio.sleep(60)
+
+    async def gates(exchange):
+        tasks.append(asyncio.ensure_future(forever(exchange)))
+        exchange.gate(tasks[0])
+        raise CallerFault("No.", status=400)
+
+    ran = run(plan_of(plugin(prepare=gates)), exchange())
+
+    assert (ran.status, tasks[0].cancelled()) == (400, True)
+
+
+# -- detach ----------------------------------------------------------------------------------------
+
+
+def detaching(bytes_max: int, seconds: float):
+    async def prepare(exchange):
+        exchange.detach(bytes_max, seconds)
+
+    return plugin(prepare=prepare)
+
+
+def slowly(visit):
+    visit.read()
+    visit.send(head(200, EVENTS, CHUNKED) + chunk(ONE))
+    visit.pause(0.05)
+    visit.send(chunk(TWO), chunk(b""))
+
+
+def test_a_detached_exchange_goes_on_without_its_caller():
+    seen: list[bytes] = []
+    tap = plugin("taps", tap=lambda exchange, side: seen.append if side == "upstream" else None)
+    with ScriptedUpstream(slowly) as upstream:
+        ran = run(plan_of(detaching(1000, 5), tap), exchange(), upstream, leaves_after=1)
+
+    assert (ran.ending, ran.body) == ("left", ONE)
+    assert (b"".join(seen), ran.exchange.outcome) == (ONE + TWO, "complete")
+
+
+def test_a_detached_exchange_that_nobody_leaves_is_as_any_other():
+    with ScriptedUpstream(slowly) as upstream:
+        ran = run(plan_of(detaching(0, 0)), exchange(), upstream)
+
+    assert (ran.body, ran.is_complete, ran.exchange.outcome) == (ONE + TWO, True, "complete")
+
+
+@pytest.mark.parametrize(("bytes_max", "seconds"), [(20, 5), (10**9, 0.05)])
+def test_a_detached_exchange_ends_at_its_bound(bytes_max, seconds):
+    def endless(visit):
+        visit.read()
+        visit.send(head(200, EVENTS, CHUNKED))
+        while visit.connection.gone_ns is None:
+            visit.send(chunk(ONE))
+            visit.pause(0.005)
+
+    with ScriptedUpstream(endless) as upstream:
+        plan = plan_of(detaching(bytes_max, seconds))
+        ran = run(plan, exchange(), upstream, leaves_after=1)
+        upstream.connections[0].wait_gone()
+
+    assert (ran.ending, ran.exchange.outcome) == ("left", "client_abort")
