@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 log = get("line")
 
 FAULT: Final = "The gateway failed to handle this request."
+# Once for the kept connection that had died, once more for a fresh one that was given up.
+REPLAYS_MAX: Final = 2
 NO_TARGET: Final = "There is no upstream left to try."
 
 
@@ -367,6 +369,7 @@ class Line:
             head += body
         connection = pool.idle(target.origin)
         attempt.reused = connection is not None
+        replays = 0
         while True:
             if connection is None:
                 connection = await pool.connect(
@@ -390,7 +393,8 @@ class Line:
                 attempt.first_byte_ns = answer.first_byte_ns
                 return answer
             may_replay = body is not None or (upload is not None and upload.may_replay)
-            if fault.reached or not attempt.reused or not may_replay:
+            replays += 1
+            if fault.reached or not may_replay or replays > REPLAYS_MAX:
                 raise fault
             attempt.reused = False
             connection = None

@@ -36,7 +36,7 @@ CUT: Final = "The upstream broke off in the middle of its answer."
 
 
 class Undecodable(ValueError):
-    """An answer is not encoded as its Content-Encoding says: the upstream's fault, nobody else's."""
+    """An answer is not encoded as its Content-Encoding says: the upstream's own fault."""
 
 
 class Outlet(Protocol):

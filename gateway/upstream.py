@@ -240,10 +240,9 @@ class Upstream(asyncio.Protocol):
     def ask(self, request: bytes, *, is_head: bool, uploading: bool) -> Answer:
         """Write a request, with what there is of its body; gives the answer in progress."""
         answer = self.answer = Answer(self, is_head=is_head)
-        if self.reused:
-            # On a plain connection all that was written before was acknowledged before it was
-            # answered; the SYN is 1.
-            self._acked = bytes_acked(self.sock) if self.origin.tls else self.written + 1
+        # On a plain connection all that was written before was acknowledged before it was answered;
+        # the SYN counts as 1.
+        self._acked = bytes_acked(self.sock) if self.origin.tls else self.written + 1
         self._bytes_seen = 0
         self._uploading = uploading
         self._active = True
@@ -556,16 +555,10 @@ class Upstream(asyncio.Protocol):
     def _reached(self, error: Exception | None) -> bool:
         """Whether the upstream may have seen any of the request: its kernel acknowledged a byte of
         it, or we can't know.
-
-        Only a kept connection is asked: on a fresh one a close without an answer is the upstream's
-        own doing.
         """
-        if not self.reused:
-            return True
         if self.sock.family == socket.AF_UNIX:
-            return not isinstance(
-                error, BrokenPipeError
-            )  # EPIPE: the other end was closed before the write
+            # EPIPE: the other end was closed before the write.
+            return not isinstance(error, BrokenPipeError)
         acked = bytes_acked(self.sock)
         return acked is None or self._acked is None or acked > self._acked
 
