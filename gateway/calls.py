@@ -8,7 +8,7 @@ caller's request, because it is one. The child enters at `prepare` with its pare
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.caller import RequestBody
 from gateway.errors import CallerFault, UpstreamFault
@@ -23,9 +23,13 @@ if TYPE_CHECKING:
     from gateway.gateway import Gateway, Request
 
 
+_NEVER_UP: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect"}
+
+
 async def call(gateway: Gateway, parent: Exchange | None, request: Request) -> Answered:
-    """Run the request and return the whole answer. Raises `GatewayError` for a refusal, a cut or an
-    oversized answer.
+    """Run the request and return the whole answer, whatever its status.
+
+    Raises `GatewayError` for an answer that was cut or too large, and for a call too many.
     """
     limits = gateway.config.limits
     _bound(parent, limits.call_depth_max, limits.call_count_max)
@@ -34,9 +38,11 @@ async def call(gateway: Gateway, parent: Exchange | None, request: Request) -> A
         exchange.parent_id = parent.id
         exchange.depth = parent.depth + 1
         exchange.identity = parent.identity
+        exchange.gateway = parent.gateway
         parent.calls += 1
     outlet = Collector(limits.read_bytes_max)
-    line = Line(gateway, exchange, outlet, _body(request), _screened(request))
+    line = Line(gateway, exchange, outlet, _body(request), _screened(gateway, exchange, request))
+    outlet.over = line.leave
     line.is_child = True
     gateway.lines.add(line)
     task = line.start()
@@ -80,10 +86,17 @@ def _body(request: Request) -> RequestBody:
     return body
 
 
-def _screened(request: Request) -> Screened:
+def _screened(gateway: Gateway, exchange: Exchange, request: Request) -> Screened:
+    """What a caller's head goes through, for one that we made ourselves."""
     found = Screened()
     found.size = len(request.body)
     found.has_length = bool(request.body)
-    dropped = HOP_BY_HOP | {b"host", b"content-length", b"expect"}
-    found.upward = [pair for pair in request.headers if pair[0].lower() not in dropped]
+    prefixes = tuple(prefix.encode() for prefix in gateway.config.server.header_prefixes)
+    for pair in request.headers:
+        lower = pair[0].lower()
+        if lower.startswith(prefixes):
+            exchange.controls = exchange.controls or {}
+            exchange.controls.setdefault(lower, pair[1])
+        elif lower not in _NEVER_UP:
+            found.upward.append(pair)
     return found

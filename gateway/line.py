@@ -162,6 +162,8 @@ class Line:
                 answer = found
         if self._gates:
             reply = await self._wait_for_gates() or reply
+        if self._stopped is not None:
+            raise self._stopped
         # answer and relay
         if reply is not None:
             await self._give(reply, rewritten=True)
@@ -179,6 +181,8 @@ class Line:
         named = None
         if exchange.controls is not None:
             named = exchange.control(b"gateway") or exchange.control(b"gateway-id")
+        if named is None and self.is_child and exchange.gateway != "default":
+            named = exchange.gateway.encode()  # its parent's
         try:
             found = gateway.table.find(exchange.target, named, self.screened.host)
         except NoRoute as fault:
@@ -190,8 +194,8 @@ class Line:
             exchange.surface = found.surface
             exchange.account_id = found.account
             exchange.speaks(found.dialect)
+        exchange.gateway = found.gateway
         if found.gateway != "default":
-            exchange.gateway = found.gateway
             exchange.plan = plan = plans[found.gateway]
             if plan.measures and exchange.spent is None:
                 exchange.spent = {}
@@ -231,6 +235,8 @@ class Line:
                 raise self.blame(hook, error) from error
             if reply is not None:
                 return self._checked(hook, reply)
+            if self._stopped is not None:
+                raise self._stopped
         return None
 
     async def _look_up(self) -> Reply | None:
@@ -624,7 +630,8 @@ class Line:
             self.relay.stop(outcome, tail, error)
         elif self._task is not None:
             self._stopped = error
-            self._task.cancel()
+            if asyncio.current_task() is not self._task:  # one of its own hooks goes on to its end
+                self._task.cancel()
 
     def settle(self, outcome: str) -> None:
         """The end is known: once, and before the caller can see it."""

@@ -65,6 +65,7 @@ class Collector:
         "is_full",
         "is_too_large",
         "may_keep",
+        "over",
     )
 
     def __init__(self, bytes_max: int) -> None:
@@ -72,6 +73,7 @@ class Collector:
         self._size = 0
         self._pieces: list[bytes] = []
         self.head: Head | None = None
+        self.over: Callable[[], None] | None = None  # called when the answer is too large
         self.is_full = False
         self.may_keep = True
         self.is_cut = False
@@ -86,6 +88,8 @@ class Collector:
         if self._size > self._bytes_max:
             self.is_too_large = True
             self._pieces.clear()
+            if self.over is not None:
+                self.over()
         else:
             self._pieces.append(data)
 

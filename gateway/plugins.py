@@ -27,7 +27,7 @@ from gateway.convert import ConfigErrors, Problem, convert_table
 from gateway.plan import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from gateway.config import Config
 
@@ -100,43 +100,50 @@ def discover() -> dict[str, str]:
 
 
 def load(config: Config, base: Path | None = None) -> Registry:
-    """Import, check and build what the configuration enables. `base`: the directory that file paths
-    start from.
+    """Import, check and build what the configuration enables.
+
+    base: the directory that file paths start from. Raises `ConfigErrors` with all that is wrong.
     """
     problems: list[Problem] = []
-    names = list(dict.fromkeys(_every_name(config)))
-    loaded: dict[str, LoadedPlugin] = {}
-    for entry in names:
+    found: dict[str, LoadedPlugin] = {}
+    sound: dict[str, LoadedPlugin] = {}
+    for entry in dict.fromkeys(_every_name(config)):
         plugin = _import(entry, base or Path.cwd(), problems)
         if plugin is not None:
-            problems.extend(_check(plugin))
-            loaded[entry] = plugin
-    _check_tables(config, {plugin.name for plugin in loaded.values()}, problems)
-    registry = Registry(tuple(loaded.values()), {})
+            faults = [*_check(plugin), *_twice(plugin, found.values())]
+            problems.extend(faults)
+            found[entry] = plugin
+            if not faults:
+                sound[entry] = plugin
+    _check_tables(config, {_name_of(entry) for entry in _every_name(config)}, problems)
+    _plans(config, sound, problems)  # finds what is wrong in the tables
+    registry = Registry(tuple(found.values()), {})
     registry.manager.add_hookspecs(hooks)
-    _plans(config, loaded, problems)  # finds what is wrong in the tables
+    if not problems:
+        for plugin in found.values():
+            settings = _settings(config, plugin, None, problems)
+            if settings is not None:
+                _build(plugin, settings, registry.manager, problems)
     if problems:
         raise ConfigErrors(problems)
-    for plugin in loaded.values():
-        settings = _settings(config, plugin, None, problems)
-        if settings is not None:
-            _build(plugin, settings, registry.manager, problems)
-    if problems:
-        raise ConfigErrors(problems)
-    registry.plans = _plans(config, loaded, problems)
+    registry.plans = _plans(config, found, problems)
     return registry
 
 
 def replan(config: Config, registry: Registry) -> dict[str, Plan]:
     """Plans for a changed configuration with the same plugins. Raises `ConfigErrors`."""
     problems: list[Problem] = []
-    loaded = {_key(entry): plugin for entry in _every_name(config) for plugin in registry.plugins
-              if plugin.name == _name_of(entry)}  # fmt: skip
-    by_entry = {
-        entry: loaded[_key(entry)] for entry in _every_name(config) if _key(entry) in loaded
-    }
-    _check_tables(config, {plugin.name for plugin in registry.plugins}, problems)
-    plans = _plans(config, by_entry, problems)
+    known = {plugin.name: plugin for plugin in registry.plugins}
+    loaded: dict[str, LoadedPlugin] = {}
+    for entry in _every_name(config):
+        plugin = known.get(_name_of(entry))
+        if plugin is not None:
+            loaded[entry] = plugin
+        else:
+            text = f'plugin "{entry}" is not loaded in this process; a restart is needed for it'
+            problems.append(Problem(("enabled",), text))
+    _check_tables(config, set(known), problems)
+    plans = _plans(config, loaded, problems)
     if problems:
         raise ConfigErrors(problems)
     return plans
@@ -150,10 +157,6 @@ def _every_name(config: Config) -> list[str]:
         *config.enabled,
         *(name for gateway in config.gateways.values() for name in gateway.enabled or ()),
     ]
-
-
-def _key(entry: str) -> str:
-    return _name_of(entry)
 
 
 def _name_of(entry: str) -> str:
@@ -274,6 +277,18 @@ def _check_hook(name: str, method: Callable[..., Any]) -> list[str]:
     return texts
 
 
+def _twice(plugin: LoadedPlugin, others: Iterable[LoadedPlugin]) -> list[Problem]:
+    """Two plugins of one name would share a table and their notes."""
+    return [
+        Problem(
+            ("enabled",),
+            f'two plugins are named "{plugin.name}": {other.source} and {plugin.source}',
+        )
+        for other in others
+        if other.name == plugin.name
+    ]
+
+
 def _is_marked(method: object) -> bool:
     return callable(method) and isinstance(getattr(method, f"{hooks.PROJECT}_impl", None), dict)
 
@@ -344,14 +359,10 @@ def _plans(
     config: Config, loaded: Mapping[str, LoadedPlugin], problems: list[Problem]
 ) -> dict[str, Plan]:
     prefixes = tuple(prefix.encode() for prefix in config.server.header_prefixes)
-    main = tuple(loaded[entry] for entry in config.enabled if entry in loaded)
+    main = _listed(config.enabled, loaded)
     lists: dict[str, tuple[str | None, tuple[LoadedPlugin, ...]]] = {"default": (None, main)}
     for name, gateway in config.gateways.items():
-        own = (
-            main
-            if gateway.enabled is None
-            else tuple(loaded[e] for e in gateway.enabled if e in loaded)
-        )
+        own = main if gateway.enabled is None else _listed(gateway.enabled, loaded)
         kept = () if gateway.open else tuple(p for p in main if p not in own and _guards(p))
         lists[name] = (name, kept + own)
     plans = {}
@@ -363,6 +374,11 @@ def _plans(
             name, tuple(p for p in plugins if p.instance is not None), settings, prefixes
         )
     return plans
+
+
+def _listed(entries: Iterable[str], loaded: Mapping[str, LoadedPlugin]) -> tuple[LoadedPlugin, ...]:
+    """The plugins of a list, in its order; one that stands there twice runs once."""
+    return tuple(loaded[entry] for entry in dict.fromkeys(entries) if entry in loaded)
 
 
 def _guards(plugin: LoadedPlugin) -> bool:

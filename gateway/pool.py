@@ -78,7 +78,7 @@ class Pool:
                 connection = await self._open_one(origin)
         except BaseException as error:
             self._count_down(key)
-            if isinstance(error, (OSError, ssl.SSLError)):  # TimeoutError is an OSError
+            if isinstance(error, (OSError, UnicodeError)):  # TimeoutError is an OSError
                 raise _fault(origin, error, timeout_s) from error
             raise
         self._all.add(connection)

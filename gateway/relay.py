@@ -264,6 +264,7 @@ class Watched(Relay):
         "_needs_marker",
         "_rewriters",
         "_running",
+        "_sent",
         "_splitter",
         "_upstream_taps",
     )
@@ -284,6 +285,7 @@ class Watched(Relay):
         self._upstream_taps = watching.upstream_taps
         self._caller_taps = watching.caller_taps
         self._rewriters = [_Stage(rewriter, events=events) for rewriter in watching.rewriters]
+        self._sent: Splitter | None = None
         self._running: object = None  # the rewriter at work, for blaming it
         self._decoder = watching.decoder
         self._splitter = Splitter() if events else None
@@ -300,28 +302,25 @@ class Watched(Relay):
         if self.is_over:
             return
         try:
-            out = self._through(data, ended)
-        # A rewriter failed: what it would have made is unknown, so nothing more goes out.
+            if self._decoder is None:
+                self._pass_on(data, data, ended)
+            elif self._rewriters:
+                self._decoder.push(data, ended)
+                self._inflate()
+            else:
+                self._watch_inflated(data, ended)
+                self._finish_slice(data, ended)
         except Exception as error:
             self._abort(error)
-            return
-        if not ended:
-            if out:
-                self.write(out)
-        elif self._needs_marker and not self._marked:
-            # The upstream's FIN is the only end this stream has, and its dialect says that it is
-            # not over.
-            if out:
-                self.write(out)
-            self.fail(
-                UpstreamFault(
-                    CUT,
-                    code="upstream_cut",
-                    detail="closed before the dialect's end marker",
-                )
-            )
-        else:
-            self.close(out)
+
+    def drained(self) -> None:
+        if self._decoder is not None and self._rewriters and not self.is_over:
+            try:
+                self._inflate()
+            except Exception as error:
+                self._abort(error)
+        if not self.outlet.is_full:
+            super().drained()
 
     def fail(self, fault: UpstreamFault) -> None:
         if not self.is_over and self._splitter is not None and self._rewriters:
@@ -330,9 +329,51 @@ class Watched(Relay):
             self._splitter = None
         super().fail(fault)
 
-    def _through(self, data: bytes, ended: bool) -> bytes:
-        """One slice through taps and rewriters: what is to be sent."""
-        plain = data if self._decoder is None else self._decoded(data, ended)
+    def _inflate(self) -> None:
+        """Pass on what there is, step by step, as far as the caller takes it; `drained` goes on."""
+        decoder = self._decoder
+        assert decoder is not None
+        while not self.is_over and not self.outlet.is_full:
+            plain = decoder.step()
+            if plain is None:
+                return
+            self._pass_on(plain, plain, decoder.is_over)
+
+    def _watch_inflated(self, data: bytes, ended: bool) -> None:
+        """Show watchers the plain body while the packed one goes on."""
+        decoder = self._decoder
+        assert decoder is not None
+        try:
+            decoder.push(data, ended)
+            while (plain := decoder.step()) is not None:
+                self._look_at(plain, decoder.is_over)
+        except Undecodable as error:
+            for tap in (*self._upstream_taps, *self._caller_taps):
+                self.line.tap_failed(tap, error)
+            self._upstream_taps.clear()
+            self._caller_taps.clear()
+            self._decoder = self._splitter = self._is_end = None
+
+    def _pass_on(self, data: bytes, plain: bytes, ended: bool) -> None:
+        """One slice through taps and rewriters, and out."""
+        events = self._look_at(plain, ended)
+        if not self._rewriters:
+            self._finish_slice(data, ended)
+            return
+        pieces: bytes | list[Event] = plain if events is None else events
+        for stage in self._rewriters:
+            self._running = stage.rewriter
+            pieces = stage.feed(pieces, ended)
+        if isinstance(pieces, bytes):
+            out = pieces
+            self._show(self._caller_taps, out, self._events_sent(out, ended))
+        else:
+            out = b"".join(event.raw for event in pieces)
+            self._show(self._caller_taps, out, pieces)
+        self._finish_slice(out, ended)
+
+    def _look_at(self, plain: bytes, ended: bool) -> list[Event] | None:
+        """Show a slice to those who watch what comes, and look for the end marker."""
         events: list[Event] | None = None
         if self._splitter is not None:
             events = self._splitter.feed(plain)
@@ -343,35 +384,40 @@ class Watched(Relay):
             self._marked = True
             self.exchange.end_marker_seen = True
             self._note_error(events)
-            if not self._rewriters:
-                self.line.settle(self.whole_outcome())
         if not self._rewriters:
             self._show(self._caller_taps, plain, events)
-            return data
-        pieces: bytes | list[Event] = plain if events is None else events
-        for stage in self._rewriters:
-            self._running = stage.rewriter
-            pieces = stage.feed(pieces, ended)
-        out = pieces if isinstance(pieces, bytes) else b"".join(event.raw for event in pieces)
-        self._show(self._caller_taps, out, pieces if isinstance(pieces, list) else None)
+        return events
+
+    def _finish_slice(self, out: bytes, ended: bool) -> None:
+        if self.is_over:
+            return  # a tap stopped the answer: this slice is not sent any more
         if self._marked:
             self.line.settle(self.whole_outcome())
-        return out
+        if not ended:
+            if out:
+                self.write(out)
+        elif self._needs_marker and not self._marked:
+            # The upstream's FIN is the only end this stream has, and its dialect says that it is
+            # not over.
+            if out:
+                self.write(out)
+            self.fail(
+                UpstreamFault(
+                    CUT, code="upstream_cut", detail="closed before the dialect's end marker"
+                )
+            )
+        else:
+            self.close(out)
 
-    def _decoded(self, data: bytes, ended: bool) -> bytes:
-        assert self._decoder is not None
-        try:
-            return self._decoder.feed(data, ended)
-        except zlib.error as error:
-            if self._rewriters:
-                raise Undecodable(str(error)) from error
-            # Only watchers wanted it plain: they hear no more, the bytes flow on.
-            for tap in (*self._upstream_taps, *self._caller_taps):
-                self.line.tap_failed(tap, error)
-            self._upstream_taps.clear()
-            self._caller_taps.clear()
-            self._decoder = self._splitter = self._is_end = None
-            return data
+    def _events_sent(self, out: bytes, ended: bool) -> list[Event] | None:
+        """The events in what a rewriter of bytes made, where somebody watches events there."""
+        if self._splitter is None or not any(hasattr(tap, "event") for tap in self._caller_taps):
+            return None
+        self._sent = self._sent or Splitter()
+        events = self._sent.feed(out)
+        if ended and self._sent.rest:
+            events.append(Event(self._sent.rest))
+        return events
 
     def _any_end(self, events: list[Event]) -> bool:
         is_end = self._is_end
@@ -460,25 +506,55 @@ class _Stage:
 
 
 class Decoder:
-    """Inflates an answer for its readers; only codings of the standard library."""
+    """Inflates an answer for its readers, a bounded step at a time; only what the standard library
+    has.
 
-    __slots__ = ("_inflate",)
+    gzip may come in several members (RFC 1952 section 2.2).
+    """
+
+    __slots__ = ("_ended", "_format", "_has_begun", "_inflate", "_input", "is_over")
 
     def __init__(self, coding: bytes) -> None:
-        # 32 + MAX_WBITS finds out by itself whether it is gzip or zlib ("deflate", RFC 9110 section
-        # 8.4.1.2).
-        self._inflate = zlib.decompressobj(32 + zlib.MAX_WBITS)
+        # gzip, or zlib's own format under the name of deflate (RFC 9110 section 8.4.1.2).
+        self._format = zlib.MAX_WBITS if coding == b"deflate" else 16 + zlib.MAX_WBITS
+        self._inflate = zlib.decompressobj(self._format)
+        self._input = b""
+        self._ended = False
+        self._has_begun = False
+        self.is_over = False
 
     @staticmethod
     def knows(coding: bytes) -> bool:
         return coding in (b"gzip", b"x-gzip", b"deflate")
 
-    def feed(self, data: bytes, ended: bool) -> bytes:
-        pieces = [self._inflate.decompress(data, INFLATE_STEP_BYTES)]
-        while self._inflate.unconsumed_tail:
-            pieces.append(
-                self._inflate.decompress(self._inflate.unconsumed_tail, INFLATE_STEP_BYTES)
-            )
-        if ended:
-            pieces.append(self._inflate.flush())
-        return b"".join(pieces)
+    def push(self, data: bytes, ended: bool) -> None:
+        self._input += data
+        self._ended = ended
+
+    def step(self) -> bytes | None:
+        """The next piece, of at most `INFLATE_STEP_BYTES`; None until more is pushed. `is_over`
+        goes with the last.
+        """
+        if self.is_over:
+            return None
+        if self._inflate.eof and self._input:
+            self._inflate = zlib.decompressobj(self._format)
+        if not self._input:
+            return self._last() if self._ended else None
+        self._has_begun = True
+        try:
+            plain = self._inflate.decompress(self._input, INFLATE_STEP_BYTES)
+        except zlib.error as error:
+            raise Undecodable(str(error)) from error
+        self._input = (
+            self._inflate.unused_data if self._inflate.eof else self._inflate.unconsumed_tail
+        )
+        if not plain and not self._input:
+            return self._last() if self._ended else None
+        return plain
+
+    def _last(self) -> bytes:
+        self.is_over = True
+        if self._has_begun and not self._inflate.eof:
+            raise Undecodable("it ends before its end")
+        return b""

@@ -112,7 +112,8 @@ class Connection:
         """
         taken = self._bytes_received() - self._bytes_waiting()
         self._notify()
-        self._shut(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # the other end may have been quicker still
+            self._shut(socket.SHUT_RDWR)
         more = self._bytes_received() - taken
         self.unread += more if more > 1 else 0  # the kernel counts a FIN as one
 

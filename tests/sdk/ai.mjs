@@ -1,0 +1,30 @@
+// The npm package `ai` with its providers, as its manual says, with only the base URL changed.
+
+import { createAnthropic } from "@ai-sdk/anthropic";
+import { createOpenAI } from "@ai-sdk/openai";
+import { generateText, streamText } from "ai";
+import { listen } from "./listen.mjs";
+
+globalThis.AI_SDK_LOG_WARNINGS = false;
+
+const settings = ({ base, key, headers }) => ({ baseURL: base, apiKey: key ?? "", headers });
+
+async function* told(model, { prompt, streaming }) {
+  const asked = { model, prompt, maxRetries: 0 };
+  if (!streaming) {
+    yield (await generateText(asked)).text;
+    return;
+  }
+  // In a text stream this SDK leaves errors to `onError`; in the full stream they are parts.
+  const { fullStream } = streamText({ ...asked, onError: () => {} });
+  for await (const part of fullStream) {
+    if (part.type === "error") throw part.error;
+    if (part.type === "text-delta") yield part.text;
+  }
+}
+
+await listen({
+  chat: (question) => told(createOpenAI(settings(question)).chat(question.model), question),
+  responses: (question) => told(createOpenAI(settings(question))(question.model), question),
+  anthropic: (question) => told(createAnthropic(settings(question))(question.model), question),
+});
