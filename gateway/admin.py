@@ -77,15 +77,16 @@ def application(
         return web.json_response({"reloaded": True, "restart_needed": restart})
 
     app = web.Application(
-        middlewares=[_host_rule(host, allowed_hosts), _token_rule(token, endpoints)],
+        middlewares=[_host_rule(host, allowed_hosts)],
         client_max_size=BODY_BYTES_MAX,
     )
     app.router.add_get("/livez", live)
     app.router.add_get("/readyz", ready)
     app.router.add_get("/healthz", ready)
-    app.router.add_post("/api/reload", reload_now)
+    app.router.add_post("/api/reload", _closed(reload_now, token))
     for endpoint in endpoints:
-        app.router.add_route(endpoint.method, endpoint.path, endpoint.handler)
+        handler = _closed(endpoint.handler, token) if endpoint.token else endpoint.handler
+        app.router.add_route(endpoint.method, endpoint.path, handler)
     app.on_response_prepare.append(_without_server)
     return app
 
@@ -98,7 +99,18 @@ def pages(
     for endpoint in endpoints:
         app.router.add_route(endpoint.method, endpoint.path, endpoint.handler)
     app.on_response_prepare.append(_without_server)
+    app.router.add_route("*", "/{rest:.*}", _misdirected)
     return app
+
+
+async def _misdirected(_: web.Request) -> web.StreamResponse:
+    """A request for the relay, on a connection that went over to the pages: it wants another one.
+
+    421 says so to clients that know it (RFC 9110 section 15.5.20), the close to all others.
+    """
+    response = web.Response(status=421, text="Ask again on a new connection.\n")
+    response.force_close()
+    return response
 
 
 async def _without_server(_: web.Request, response: web.StreamResponse) -> None:
@@ -122,22 +134,12 @@ def _host_rule(
     return check_host
 
 
-def _token_rule(
-    token: Secret, endpoints: Iterable[Endpoint]
-) -> Callable[..., Awaitable[web.StreamResponse]]:
-    free = {endpoint.path for endpoint in endpoints if not endpoint.token} | {
-        "/livez",
-        "/readyz",
-        "/healthz",
-    }
+def _closed(handler: Handler, token: Secret) -> Handler:
+    """The same handler behind the admin token."""
 
-    @web.middleware
-    async def check_token(request: web.Request, handler: Handler) -> web.StreamResponse:
-        resource = request.match_info.route.resource
-        if resource is None or resource.canonical in free:
-            return await handler(request)
+    async def check_token(request: web.Request) -> web.StreamResponse:
         given = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
-        if not hmac.compare_digest(given.encode(), token.reveal()):
+        if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token.reveal()):
             raise web.HTTPUnauthorized(
                 text=f"Send the admin token ({TOKEN_FILE} in state_dir) as a bearer token.\n",
                 headers={"WWW-Authenticate": "Bearer"},

@@ -455,10 +455,12 @@ class Caller(asyncio.Protocol):
             return
         end = found + 4 - start
         part, rest = (data, b"") if end == len(data) else (data[:end], data[end:])
+        if self.listener.has_pages:
+            whole = bytes(head[: found + 4]) if start else part
+            if self._is_handed_over(whole, rest):
+                return
         if start:
             head.clear()
-        elif self.listener.has_pages and self._is_handed_over(part, rest):
-            return
         if self._feed_head(part, found + 4):
             self._begin(rest)
 

@@ -17,6 +17,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway import message
+from gateway.asking import FAULT, NO_TARGET, Asking
 from gateway.dialects import shape_error
 from gateway.errors import CallerFault, GatewayError, OwnFault, UpstreamFault
 from gateway.exchange import (
@@ -24,12 +25,9 @@ from gateway.exchange import (
     FAILED,
     PROVIDER_ERROR,
     REFUSED,
-    SKIP,
     STOPPED,
-    Again,
     Attempt,
     Exchange,
-    Target,
 )
 from gateway.headers import Headers
 from gateway.log import get
@@ -41,8 +39,6 @@ from gateway.routes import NoRoute
 from gateway.upload import Upload, framed_chunk
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from gateway.caller import RequestBody
     from gateway.gateway import Gateway
     from gateway.outlet import CallerOutlet
@@ -52,29 +48,22 @@ if TYPE_CHECKING:
 
 log = get("line")
 
-FAULT: Final = "The gateway failed to handle this request."
+
 # Once for the kept connection that had died, once more for a fresh one that was given up.
 REPLAYS_MAX: Final = 2
-NO_TARGET: Final = "There is no upstream left to try."
 
 
-class Line:
+class Line(Asking):
     """One exchange on its way. Owned by the connection that it serves (or by the parent of a child
     call).
     """
 
     __slots__ = (
-        "_answer",
         "_detach",
-        "_gates",
-        "_owners",
-        "_stopped",
         "_task",
         "_timer",
         "_upload",
         "body",
-        "exchange",
-        "gateway",
         "is_child",
         "outlet",
         "relay",
@@ -89,21 +78,16 @@ class Line:
         body: RequestBody,
         screened: Screened,
     ) -> None:
-        self.gateway = gateway
-        self.exchange = exchange
+        super().__init__(gateway, exchange)
         self.outlet = outlet
         self.body = body
         self.screened = screened
         self.is_child = False
         self.relay: Relay | None = None
-        self._answer: Answer | None = None
         self._upload: Upload | None = None
         self._task: asyncio.Task[Any] | None = None
-        self._owners: dict[int, str] | None = None
-        self._gates: list[Awaitable[Reply | None]] = []
         self._detach: tuple[int, float] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._stopped: GatewayError | None = None
         exchange.line = self
 
     def start(self) -> asyncio.Task[None]:
@@ -148,7 +132,7 @@ class Line:
                 reply = await self._ask(plan.prepare)
         # lookup
         if reply is None and plan.lookup:
-            reply = await self._look_up()
+            reply = await self._ask(plan.lookup, fails_open=True)
         # limit
         if reply is None and plan.limit:
             reply = await self._limit()
@@ -162,8 +146,7 @@ class Line:
                 answer = found
         if self._gates:
             reply = await self._wait_for_gates() or reply
-        if self._stopped is not None:
-            raise self._stopped
+        self._check_stop()
         # answer and relay
         if reply is not None:
             await self._give(reply, rewritten=True)
@@ -222,95 +205,6 @@ class Line:
         if dialect is not None and isinstance(exchange.document, dict):
             exchange.model = dialect.model(exchange.document, exchange.path)
             exchange.streaming = dialect.streams(exchange.document, exchange.path)
-
-    # -- asking plugins ----------------------------------------------------------------------------
-
-    async def _ask(self, hooks: tuple[Callable[..., Any], ...]) -> Reply | None:
-        for hook in hooks:
-            try:
-                reply = await hook(self.exchange)
-            except GatewayError:
-                raise
-            except Exception as error:
-                raise self.blame(hook, error) from error
-            if reply is not None:
-                return self._checked(hook, reply)
-            if self._stopped is not None:
-                raise self._stopped
-        return None
-
-    async def _look_up(self) -> Reply | None:
-        for hook in self.exchange.plan.lookup:
-            try:
-                reply = await hook(self.exchange)
-            except Exception as error:  # a cache that fails is a miss
-                self._note(hook, "lookup", error)
-                continue
-            if reply is not None:
-                return self._checked(hook, reply)
-        return None
-
-    async def _limit(self) -> Reply | None:
-        plan = self.exchange.plan
-        for hook in plan.limit:
-            try:
-                reply = await hook(self.exchange)
-            except GatewayError:
-                raise
-            except Exception as error:
-                if plan.owner(hook) not in plan.fails_open:
-                    raise self.blame(hook, error) from error
-                self._note(hook, "limit", error)
-                continue
-            if reply is not None:
-                return self._checked(hook, reply)
-        return None
-
-    def _pick(self, skipped: bool) -> Target:
-        exchange = self.exchange
-        for hook in exchange.plan.pick:
-            try:
-                target = hook(exchange)
-            except GatewayError:
-                raise
-            except Exception as error:
-                raise self.blame(hook, error) from error
-            if target is not None:
-                return target  # type: ignore[no-any-return]  # checked by use: a Target or an AttributeError below
-        provider = exchange.provider
-        if provider is None or skipped:
-            raise OwnFault(NO_TARGET, status=503, code="no_target")
-        origin, path = provider.locate(exchange.path, exchange.account_id)
-        return Target(provider, origin, path)
-
-    async def _send(self, attempt: Attempt) -> Reply | bool:
-        """True to go on, False for the next target, or a Reply."""
-        for hook in self.exchange.plan.send:
-            try:
-                view = await hook(self.exchange, attempt)
-            except GatewayError:
-                raise
-            except Exception as error:
-                raise self.blame(hook, error) from error
-            if view is SKIP:
-                return False
-            if view is not None:
-                return self._checked(hook, view)
-        return True
-
-    def _judge(self, attempt: Attempt) -> Again | None:
-        """Every plugin hears of it; the first view counts."""
-        first = None
-        for hook in self.exchange.plan.judge:
-            try:
-                view = hook(self.exchange, attempt)
-            except GatewayError:
-                raise
-            except Exception as error:
-                raise self.blame(hook, error) from error
-            if first is None:
-                first = view
-        return first if isinstance(first, Again) else None
 
     # -- attempts ----------------------------------------------------------------------------------
 
@@ -437,25 +331,6 @@ class Line:
             headers.set(b"Accept-Encoding", b"identity")  # somebody here reads the answer
         return headers
 
-    async def _wait_for_gates(self) -> Reply | None:
-        """The head waits for what hooks asked it to wait for, at most as long as for a provider's
-        first byte.
-        """
-        attempt = self.exchange.attempt
-        timeout_ns = (
-            attempt.first_byte_timeout_ns
-            if attempt is not None
-            else self.gateway.config.limits.stall_timeout
-        )
-        async with asyncio.timeout(timeout_ns / 1e9):
-            for gate in self._gates:
-                reply = await gate
-                if reply is not None:
-                    if self._answer is not None:
-                        self._answer.abort()
-                    return reply
-        return None
-
     # -- answer and relay --------------------------------------------------------------------------
 
     async def _pass_on(self, answer: Answer) -> None:
@@ -517,7 +392,7 @@ class Line:
                 if self.outlet.is_full:
                     await relay.room()
         except Exception as error:  # a stream that breaks off is cut like an upstream's
-            log.error("reply_stream_failed", error=repr(error))
+            self._blame(self._giver, error, "reply")
             relay.fail(UpstreamFault("The answer broke off.", code="reply_cut", detail=repr(error)))
             return
         relay.feed(b"", True)
@@ -619,9 +494,6 @@ class Line:
     def detach(self, bytes_max: int, seconds: float) -> None:
         self._detach = (bytes_max, seconds)
 
-    def gate(self, awaitable: Awaitable[Reply | None]) -> None:
-        self._gates.append(awaitable)
-
     def stop(self, outcome: str, tail: bytes) -> None:
         error = CallerFault("The exchange was stopped.", status=403, code="stopped")
         if outcome == STOPPED and self.gateway.is_draining:
@@ -647,38 +519,15 @@ class Line:
             except Exception as error:
                 self._note(hook, "settle", error)
 
-    def tap_failed(self, tap: object, error: Exception) -> None:
-        """A watcher raised: it hears no more, the bytes flow on."""
-        self.gateway.count("tap_failures")
-        log.error(
-            "plugin_failed", plugin=self.owner(tap), hook="tap", error=repr(error), exc_info=error
-        )
-
-    def rewriter_failed(self, rewriter: object, error: Exception) -> None:
-        """A rewriter raised: the answer is being cut."""
-        log.error(
-            "plugin_failed",
-            plugin=self.owner(rewriter),
-            hook="rewrite",
-            error=repr(error),
-            exc_info=error,
-        )
-
-    def owns(self, hook: Callable[..., Any], watcher: object) -> None:
-        """Remember whose tap or rewriter this is, to name the plugin if it raises."""
-        self._owners = self._owners or {}
-        self._owners[id(watcher)] = self.exchange.plan.owner(hook)
-
-    def owner(self, watcher: object) -> str:
-        return (self._owners or {}).get(id(watcher)) or self.exchange.plan.owners.get(watcher, "?")  # type: ignore[call-overload]
-
     # -- inner -------------------------------------------------------------------------------------
 
     def _undetached(self) -> None:
         if self._answer is not None:
             self._answer.abort()
         self.settle(CLIENT_ABORT)
-        if self._task is not None:
+        if self.relay is not None:
+            self.relay.abandon(CallerFault("The caller left.", code="left"), CLIENT_ABORT)
+        if self._task is not None and asyncio.current_task() is not self._task:
             self._task.cancel()
 
     def _close(self) -> None:
@@ -696,28 +545,11 @@ class Line:
                 hook(exchange)
             except Exception as error:
                 self._note(hook, "account", error)
-        for gate in self._gates:
-            close = getattr(gate, "cancel", None) or getattr(gate, "close", None)
-            if close is not None:
-                close()
+        if self._gates:
+            self._close_gates()
         exchange.line = None
         self.gateway.lines.discard(self)
         self.relay = self._answer = self._upload = self._task = None
-
-    def blame(self, hook: Callable[..., Any], error: Exception) -> OwnFault:
-        plugin = self.exchange.plan.owner(hook)
-        log.error("plugin_failed", plugin=plugin, error=repr(error), exc_info=error)
-        return OwnFault(FAULT, code="plugin_failed", detail=f"plugin {plugin}: {error!r}")
-
-    def _note(self, hook: Callable[..., Any], phase: str, error: Exception) -> None:
-        self.gateway.count("plugin_failures")
-        plugin = self.exchange.plan.owner(hook)
-        log.error("plugin_failed", plugin=plugin, hook=phase, error=repr(error), exc_info=error)
-
-    def _checked(self, hook: Callable[..., Any], reply: object) -> Reply:
-        if isinstance(reply, Reply):
-            return reply
-        raise self.blame(hook, TypeError(f"wanted a Reply or None, got {type(reply).__name__}"))
 
 
 def _name(exchange: Exchange) -> str | None:

@@ -35,15 +35,16 @@ class Callers:
         self.is_draining = False
         self.has_pages = False
         self._pages: web.Server | None = None
-        self._paths: dict[bytes, None] = {}
+        self._paths: frozenset[bytes] = frozenset()
+        self._prefixes: tuple[bytes, ...] = ()
 
     def open_pages(self, pages: web.Server, endpoints: list[Endpoint]) -> None:
         """Give these paths to aiohttp, connection and all."""
         self._pages = pages
         self.has_pages = True
-        self._paths = dict.fromkeys(
-            endpoint.path.partition("{")[0].encode() for endpoint in endpoints
-        )
+        paths = [endpoint.path.partition("{") for endpoint in endpoints]
+        self._paths = frozenset(path.encode() for path, place, _ in paths if not place)
+        self._prefixes = tuple(path.encode() for path, place, _ in paths if place)
 
     def screened(self, exchange: Exchange) -> Screened:
         return self.screen.pass_over(exchange)
@@ -61,9 +62,7 @@ class Callers:
         if self._pages is None:
             return None
         path = target.partition(b"?")[0]
-        if path in self._paths or any(
-            path.startswith(known) for known in self._paths if known.endswith(b"/")
-        ):
+        if path in self._paths or path.startswith(self._prefixes):
             return self._pages()
         return None
 

@@ -110,7 +110,7 @@ def load(config: Config, base: Path | None = None) -> Registry:
     for entry in dict.fromkeys(_every_name(config)):
         plugin = _import(entry, base or Path.cwd(), problems)
         if plugin is not None:
-            faults = [*_check(plugin), *_twice(plugin, found.values())]
+            faults = [*check(plugin), *_twice(plugin, found.values())]
             problems.extend(faults)
             found[entry] = plugin
             if not faults:
@@ -229,7 +229,7 @@ def _module_from(path: Path) -> ModuleType:
 # -- checking --------------------------------------------------------------------------------------
 
 
-def _check(plugin: LoadedPlugin) -> list[Problem]:
+def check(plugin: LoadedPlugin) -> list[Problem]:
     """Everything wrong with a plugin's class, each with plugin, hook and fault."""
     where = ("enabled",)
     kind = plugin.module.Plugin

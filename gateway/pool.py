@@ -118,8 +118,8 @@ class Pool:
     # -- making one --------------------------------------------------------------------------------
 
     async def _open_one(self, origin: Origin) -> Upstream:
-        sock = await self._socket(origin)
         context = self._context(origin) if origin.tls else None
+        sock = await self._socket(origin)
         # A TLS transport closes its socket before it says that the connection is lost; what the
         # kernel knows of it then (`gateway.tcp`) can be asked through a second descriptor only.
         probe = sock if context is None else sock.dup()

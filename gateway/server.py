@@ -41,6 +41,8 @@ from gateway.routes import Table
 from gateway.settings import load
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from gateway.config import Config
     from gateway.exchange import Exchange
     from gateway.settings import Loaded
@@ -100,6 +102,9 @@ class Server:
             token = _state(config.state_path)
             await self._enter_plugins(stack)
             stack.push_async_callback(self.gateway.stop_tasks)
+            for name, named in config.gateways.items():
+                if named.open:
+                    log.warning("gateway_open", gateway=name)
             endpoints = self._endpoints()
             gateway_admin = await self._open_admin(stack, token, endpoints)
             listener = await self._open_callers(stack, loop, endpoints)
@@ -128,13 +133,24 @@ class Server:
         found: list[Endpoint] = []
         for plugin in self._registry.plugins:
             if "endpoints" in plugin.hooks:
-                for item in plugin.instance.endpoints(self.gateway):
-                    if isinstance(item, Route):
-                        self._routes.append(item)
-                        self.gateway.table.add_route(item)
-                    else:
-                        found.append(item)
+                try:
+                    found.extend(self._served(plugin.instance.endpoints(self.gateway)))
+                except StartError as error:
+                    raise StartError(f'plugin "{plugin.name}": {error}') from error
+                except Exception as error:
+                    raise StartError(
+                        f'plugin "{plugin.name}" failed to start: {error!r}'
+                    ) from error
         return found
+
+    def _served(self, items: Iterable[Endpoint | Route]) -> Iterator[Endpoint]:
+        """The endpoints among what a plugin serves; its routes go into the table."""
+        for item in items:
+            if isinstance(item, Route):
+                self.gateway.table.add_route(item)
+                self._routes.append(item)
+            else:
+                yield item
 
     async def _open_admin(
         self, stack: AsyncExitStack, token: Any, endpoints: list[Endpoint]

@@ -236,16 +236,11 @@ def test_calls_may_run_side_by_side():
 
 
 def test_the_parents_leaving_aborts_the_call():
-    gone = []
-
-    def holds_the_child(visit):
+    def holds_all(visit):
         visit.read()
-        if visit.request.target == b"/v1/embeddings":
-            visit.wait_gone()
-            gone.append(visit.connection.gone_ns)
-        else:
+        if visit.request.target != b"/v1/embeddings":
             visit.send(head(200, CHUNKED) + chunk(b"ab"))
-            visit.wait_gone()
+        visit.wait_gone()
 
     class Beside(Asks):
         """Calls while the parent's answer is on its way."""
@@ -268,11 +263,14 @@ def test_the_parents_leaving_aborts_the_call():
                 self.line = exchange.line
 
     beside = Beside()
-    ran, _ = asked(beside, holds_the_child)
+    with ScriptedUpstream(holds_all) as upstream:
+        ran = run(plan_of(beside), exchange(), upstream, lifespans=[beside.lifespan])
+        (child,) = [one for one in upstream.requests if one.target == b"/v1/embeddings"]
+        gone_ns = child.connection.wait_gone()
 
     assert ran.exchange.outcome == "client_abort"
     assert (1, "client_abort") in beside.accounted
-    assert 0 <= gone[0] - beside.left_ns < 100_000_000
+    assert 0 <= gone_ns - beside.left_ns < 100_000_000
 
 
 def test_a_call_without_a_parent_has_no_identity():

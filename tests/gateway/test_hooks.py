@@ -17,6 +17,7 @@ from gateway import (
     CallerFault,
     Event,
     Reply,
+    Size,
     Target,
     UpstreamFault,
     hooks,
@@ -518,6 +519,29 @@ def test_a_first_event_that_send_asked_for_is_there_for_judge(upstream):
     assert (ran.body, len(upstream.requests)) == (ONE + TWO, 2)
 
 
+@pytest.mark.parametrize(
+    ("pieces", "preview"),
+    [
+        ([b"no event at all"], b"no event at all"),
+        ([b"data: 1\r\n\r\nrest"], b"data: 1\r\n\r\nrest"),
+        ([b"x" * 30, b"y" * 30, b"z" * 30], b"x" * 30 + b"y" * 30),
+    ],
+    ids=["a_whole_body", "an_event_with_crlf", "as_much_as_may_be_held"],
+)
+def test_what_is_held_for_judge_is_bounded_and_goes_on_afterwards(upstream, pieces, preview):
+    seen = []
+
+    async def send(exchange, attempt):
+        attempt.hold_first_event = True
+
+    upstream.script = streams(pieces, pause_s=0.02)
+    holds = plugin(send=send, judge=lambda exchange, attempt: seen.append(attempt.preview))
+    config = Config(enabled=(), limits=Limits(preview_bytes_max=Size(40)))
+    ran = run(plan_of(holds), exchange(), upstream, config=config)
+
+    assert (seen, ran.body, ran.is_complete) == ([preview], b"".join(pieces), True)
+
+
 # -- answer ----------------------------------------------------------------------------------------
 
 
@@ -945,4 +969,19 @@ def test_what_is_no_reply_is_a_fault_of_its_plugin(upstream, logged, hook):
     ran = run(plan_of(odd), exchange(), upstream)
 
     assert (ran.status, upstream.requests) == (500, [])
+    assert [name for name, _ in blamed(logged)] == ["odd"]
+
+
+def test_what_pick_gives_that_is_no_target_is_a_fault_of_its_plugin(upstream, logged):
+    ran = run(plan_of(plugin("odd", pick=lambda exchange: "openai")), exchange(), upstream)
+
+    assert (ran.status, upstream.requests) == (500, [])
+    assert [name for name, _ in blamed(logged)] == ["odd"]
+
+
+@pytest.mark.parametrize("view", [Again, True, "again"])
+def test_a_view_of_judge_that_is_none_is_a_fault_of_its_plugin(upstream, logged, view):
+    ran = run(plan_of(plugin("odd", judge=lambda exchange, attempt: view)), exchange(), upstream)
+
+    assert ran.status == 500
     assert [name for name, _ in blamed(logged)] == ["odd"]

@@ -23,11 +23,19 @@ class Plugin:
             body = await request.text()
             return web.Response(text=f"{request.method} {request.path_qs} {body}")
 
+        async def echoes(request):
+            socket = web.WebSocketResponse()
+            await socket.prepare(request)
+            async for message in socket:
+                await socket.send_str(message.data + "!!")
+            return socket
+
         page = lambda method, path: Endpoint(method, path, said, listener="callers", token=False)
         return [
             page("GET", "/page"),
             page("POST", "/page"),
             page("GET", "/below/{name}"),
+            Endpoint("GET", "/socket", echoes, listener="callers", token=False),
             Route("/v1/models", surface="openai"),
             Route("/v1/chat/completions", "openai", "openai"),
             Route("/v1beta/models/*", "gemini", "gemini"),
@@ -89,10 +97,23 @@ def test_a_page_may_have_a_place_in_its_path(caller):
     assert caller.answer().body == b"GET /below/name "
 
 
-def test_the_connection_goes_on_under_aiohttp(caller):
-    for number in range(3):
-        caller.request(b"POST", b"/page", body=b"body %d" % number)
-        assert caller.answer().body == b"POST /page body %d" % number
+def test_a_page_ends_its_connection_since_the_next_request_may_be_the_relays(caller):
+    caller.request(b"POST", b"/page", body=b"one")
+    caller.request(b"GET", b"/openai/v1/models")
+    answer = caller.answer()
+
+    assert (answer.body, answer.get(b"connection")) == (b"POST /page one", b"close")
+    assert caller.ending() in ("fin", "reset")
+
+
+def test_a_page_may_be_a_web_socket(caller):
+    fields = ((b"Connection", b"Upgrade"), (b"Upgrade", b"websocket"),
+              (b"Sec-WebSocket-Key", b"AAAAAAAAAAAAAAAAAAAAAA=="), (b"Sec-WebSocket-Version", b"13"))  # fmt: skip
+    caller.request(b"GET", b"/socket", *fields)
+    assert caller.wire.head().startswith(b"HTTP/1.1 101 ")
+    caller.send(b"\x81\x82\0\0\0\0hi")  # a text of two bytes, masked with zeros
+
+    assert b"".join(caller.wire.sized(6)) == b"\x81\x04hi!!"
 
 
 def test_a_page_gets_a_body_in_whatever_pieces_it_comes(caller):
@@ -112,13 +133,6 @@ def test_a_page_is_served_however_its_head_comes(caller, cut):
     caller.send(head[cut:])
 
     assert caller.answer().body == b"GET /page "
-
-
-def test_requests_that_come_together_are_answered_in_order(caller):
-    caller.send(b"GET /page?%d HTTP/1.1\r\nHost: localhost\r\n\r\n" % 1)
-    caller.send(b"GET /page?%d HTTP/1.1\r\nHost: localhost\r\n\r\n" % 2)
-
-    assert [caller.answer().body for _ in range(2)] == [b"GET /page?1 ", b"GET /page?2 "]
 
 
 def test_a_page_may_follow_an_exchange_on_one_connection(caller):

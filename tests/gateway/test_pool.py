@@ -640,10 +640,19 @@ def test_a_file_of_certificates_that_is_missing_is_for_the_log_too():
     assert "nowhere" not in fault.message
 
 
-def test_an_upstream_that_speaks_no_tls_is_not_spoken_to(tls):
-    with ScriptedUpstream(answers()) as upstream:
-        run(refused(secure(upstream, tls.ca_file)))
-        assert upstream.requests == []
+def test_an_upstream_that_speaks_no_tls_is_not_spoken_to():
+    async def story() -> UpstreamFault:
+        listening = Listening()
+
+        async def speaks() -> None:
+            await (await listening.accept()).send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        speaking = asyncio.ensure_future(speaks())
+        fault = await refused(Origin("https", "localhost", listening.port))
+        await speaking
+        return fault
+
+    assert "SSL" in run(story()).detail
 
 
 def test_no_protocol_but_ours_is_agreed_on(authority, tmp_path):

@@ -69,7 +69,7 @@ def test_a_streamed_reply_is_chunked_and_ends():
     assert ran.exchange.outcome == "cached"
 
 
-def test_a_streamed_reply_that_raises_is_cut_and_never_completed():
+def test_a_streamed_reply_that_raises_is_cut_and_never_completed(logged):
     ran = answered(Reply(200, stream=pieces(b"data: 1\n\n", LookupError("its own fault"))))
 
     assert (ran.status, ran.body, ran.ending, ran.is_complete) == (
@@ -79,6 +79,7 @@ def test_a_streamed_reply_that_raises_is_cut_and_never_completed():
         False,
     )
     assert b"its own fault" not in ran.raw
+    assert [line["plugin"] for line in logged if line["event"] == "plugin_failed"] == ["answers"]
 
 
 @pytest.mark.parametrize(

@@ -217,6 +217,14 @@ def test_lifespans_open_in_the_order_of_enabled_and_close_in_reverse(plugin):
         assert order(gateway) == ["a up True", "b up True", "b down", "a down"]
 
 
+def test_a_gateway_without_guards_is_told_at_start():
+    gateways = {"wide": {"open": True}, "narrow": {"open": False}}
+    with running_gateway({"gateways": gateways}) as gateway:
+        told = [line.get("gateway") for line in gateway.log if "open" in line["event"]]
+
+    assert told == ["wide"]
+
+
 # -- what is durable before the caller sees the end ------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""The two gateways of these tests: one that leads to the mock, one that leads to trouble."""
+"""Every SDK in turn, and two gateways: one that leads to the mock, one that leads to trouble."""
 
 from __future__ import annotations
 
@@ -10,8 +10,34 @@ import pytest
 
 from gateway.testing import RunningGateway, ScriptedUpstream, running_gateway
 from tests.sdk.provider import play, scripted_gateway
+from tests.sdk.sdks import NODES, SDKS, Sdk
 
 CONFIG = Path(__file__).resolve().parents[2] / "config.toml"
+# What google-genai does to aiohttp is its own affair.
+QUIET = pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession")
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(
+            sdk,
+            id=f"{sdk.registry}-{sdk.name}-{sdk.way}",
+            marks=[pytest.mark.sdk(sdk.name, sdk.registry), QUIET],
+        )
+        for sdk in SDKS
+    ]
+)
+def sdk(request: pytest.FixtureRequest) -> Sdk:
+    """Give each SDK by each way to use it."""
+    found: Sdk = request.param
+    return found
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nodes() -> Iterator[None]:
+    yield
+    for node in NODES:
+        node.close()
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +51,7 @@ def mocked() -> Iterator[RunningGateway]:
 
 @pytest.fixture(scope="session")
 def upstream() -> Iterator[ScriptedUpstream]:
+    """Give the provider that `gateway` leads to."""
     with ScriptedUpstream(play) as upstream:
         yield upstream
 

@@ -264,6 +264,7 @@ def _on_node(node: Node, way: str) -> Callable[[Question], Got]:
 
 _NODE_OPENAI: Final = Node("openai.mjs")
 _NODE_AI: Final = Node("ai.mjs")
+NODES: Final = (_NODE_OPENAI, _NODE_AI)
 
 _OPENAI_ERRORS: Final = {
     400: "BadRequestError",

@@ -202,6 +202,7 @@ def tasks_of(gateway: RunningGateway) -> int:
         return int(caller.answer().body)
 
 
+@pytest.mark.timeout(900)
 def test_the_upstream_sees_the_callers_leaving(upstream, gateway, sizes: Sizes):
     for scene in SCENES:  # so that what is made once is made
         departure_ms(upstream, gateway, scene, RawCaller.leave)

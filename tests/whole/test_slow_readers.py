@@ -44,6 +44,13 @@ class Sending:
                 visit.send(chunk(b"data: %d\n\n" % time.monotonic_ns()))
                 visit.pause(PACE_S)
 
+    def wait_until_stuck(self, count: int) -> None:
+        """Wait until all large bodies have begun and none of them moves."""
+        last: list[int] = []
+        while len(last) < count or last != self.sent:
+            last = list(self.sent)
+            time.sleep(0.3)
+
     def large(self, visit: Visit) -> None:
         with self.lock:
             number = len(self.sent)
@@ -104,6 +111,7 @@ def p99_ms(port: int, sizes: Sizes) -> float:
     return delays_ms[int(len(delays_ms) * 0.99)]
 
 
+@pytest.mark.timeout(300)
 def test_stalled_readers_cost_little_and_slow_nobody_else(gateway, sending, sizes: Sizes):
     baseline_ms = p99_ms(gateway.port, sizes)
     memory = gateway.memory_bytes()
@@ -111,6 +119,7 @@ def test_stalled_readers_cost_little_and_slow_nobody_else(gateway, sending, size
         for _ in range(sizes.slow_readers):
             caller = slow.enter_context(RawCaller(gateway.port, receive_bytes=4096))
             caller.request(b"GET", b"/openai/v1/large")
+        sending.wait_until_stuck(sizes.slow_readers)
         healthy_ms = p99_ms(gateway.port, sizes)
         grown = gateway.memory_peak_bytes() - memory
         stuck = list(sending.sent)

@@ -1,0 +1,223 @@
+"""What a line asks of its plugins, and what it makes of what they say.
+
+Each phase has its rule for a hook that raises: what can change the answer fails closed, what only
+watches is contained, and the log names the plugin either way. A `GatewayError` that a hook raises
+on purpose is an answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from gateway.errors import GatewayError, OwnFault
+from gateway.exchange import SKIP, Again, Attempt, Exchange, Keep, Target
+from gateway.log import get
+from gateway.reply import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from gateway.gateway import Gateway
+    from gateway.upstream import Answer
+
+log = get("line")
+
+FAULT: Final = "The gateway failed to handle this request."
+NO_TARGET: Final = "There is no upstream left to try."
+
+T = TypeVar("T")
+
+
+class Asking:
+    """The part of a line that speaks with plugins. `gateway.line.Line` is the rest."""
+
+    __slots__ = (
+        "_answer",
+        "_asked",
+        "_gates",
+        "_giver",
+        "_owners",
+        "_stopped",
+        "exchange",
+        "gateway",
+    )
+
+    def __init__(self, gateway: Gateway, exchange: Exchange) -> None:
+        self.gateway = gateway
+        self.exchange = exchange
+        self._answer: Answer | None = None
+        self._asked: Callable[..., Any] | None = None  # the hook at work
+        self._gates: list[tuple[Awaitable[Reply | None], str]] = []
+        self._giver = ""  # the plugin that gave the Reply
+        self._owners: dict[int, str] | None = None
+        self._stopped: GatewayError | None = None
+
+    async def _ask(
+        self, hooks: tuple[Callable[..., Any], ...], *, fails_open: bool = False
+    ) -> Reply | None:
+        """`authenticate`, `prepare`, `lookup`: the first Reply counts."""
+        for hook in hooks:
+            self._asked = hook
+            try:
+                reply = await hook(self.exchange)
+            except Exception as error:
+                self._excuse(hook, error, may_go_on=fails_open)
+                continue
+            if reply is not None:
+                return self._checked(hook, reply, Reply)
+            self._check_stop()
+        return None
+
+    async def _limit(self) -> Reply | None:
+        """The same, with each plugin's own policy for its fault."""
+        plan = self.exchange.plan
+        for hook in plan.limit:
+            self._asked = hook
+            try:
+                reply = await hook(self.exchange)
+            except Exception as error:
+                is_ours = not isinstance(error, GatewayError)
+                self._excuse(hook, error, may_go_on=is_ours and plan.owner(hook) in plan.fails_open)
+                continue
+            if reply is not None:
+                return self._checked(hook, reply, Reply)
+            self._check_stop()
+        return None
+
+    def _pick(self, skipped: bool) -> Target:
+        """The first view counts; without one the provider of the address, once."""
+        exchange = self.exchange
+        for hook in exchange.plan.pick:
+            try:
+                target = hook(exchange)
+            except Exception as error:
+                self._excuse(hook, error)
+            else:
+                if target is not None:
+                    return self._checked(hook, target, Target)
+        provider = exchange.provider
+        if provider is None or skipped:
+            raise OwnFault(NO_TARGET, status=503, code="no_target")
+        origin, path = provider.locate(exchange.path, exchange.account_id)
+        return Target(provider, origin, path)
+
+    async def _send(self, attempt: Attempt) -> Reply | bool:
+        """True to go on, False for the next target, or a Reply."""
+        for hook in self.exchange.plan.send:
+            self._asked = hook
+            try:
+                view = await hook(self.exchange, attempt)
+            except Exception as error:
+                self._excuse(hook, error)
+                continue
+            if view is SKIP:
+                return False
+            if view is not None:
+                return self._checked(hook, view, Reply)
+            self._check_stop()
+        return True
+
+    def _judge(self, attempt: Attempt) -> Again | None:
+        """Every plugin hears of it; the first view counts."""
+        first: Again | Keep | None = None
+        for hook in self.exchange.plan.judge:
+            try:
+                view = hook(self.exchange, attempt)
+            except Exception as error:
+                self._excuse(hook, error)
+                continue
+            if view is not None:
+                if not isinstance(view, Keep):
+                    self._checked(hook, view, Again)
+                first = first or view
+        return first if isinstance(first, Again) else None
+
+    def gate(self, awaitable: Awaitable[Reply | None]) -> None:
+        """The head waits for this (`Exchange.gate`)."""
+        plugin = self.exchange.plan.owner(self._asked) if self._asked is not None else "?"
+        self._gates.append((awaitable, plugin))
+
+    async def _wait_for_gates(self) -> Reply | None:
+        """Wait for what hooks asked the head to wait for, at most as long as for a first byte."""
+        attempt = self.exchange.attempt
+        limits = self.gateway.config.limits
+        timeout_ns = attempt.first_byte_timeout_ns if attempt is not None else limits.stall_timeout
+        async with asyncio.timeout(timeout_ns / 1e9):
+            for gate, plugin in self._gates:
+                try:
+                    reply = await gate
+                except GatewayError:
+                    raise
+                except Exception as error:
+                    raise self._blame(plugin, error, "gate") from error
+                if reply is not None:
+                    if self._answer is not None:
+                        self._answer.abort()
+                    return reply
+        return None
+
+    def _close_gates(self) -> None:
+        for gate, _ in self._gates:
+            close = getattr(gate, "cancel", None) or getattr(gate, "close", None)
+            if close is not None:
+                close()
+
+    # -- watchers ----------------------------------------------------------------------------------
+
+    def owns(self, hook: Callable[..., Any], watcher: object) -> None:
+        """Remember whose tap or rewriter this is, to name the plugin if it raises."""
+        self._owners = self._owners or {}
+        self._owners[id(watcher)] = self.exchange.plan.owner(hook)
+
+    def tap_failed(self, tap: object, error: Exception) -> None:
+        """A watcher raised: it hears no more, the bytes flow on."""
+        self.gateway.count("tap_failures")
+        self._blame(self._owner(tap), error, "tap")
+
+    def rewriter_failed(self, rewriter: object, error: Exception) -> None:
+        """A rewriter raised: the answer is being cut."""
+        self._blame(self._owner(rewriter), error, "rewrite")
+
+    def _owner(self, watcher: Any) -> str:
+        return (self._owners or {}).get(id(watcher)) or self.exchange.plan.owners.get(watcher, "?")
+
+    # -- faults ------------------------------------------------------------------------------------
+
+    def blame(self, hook: Callable[..., Any], error: Exception) -> OwnFault:
+        """The 500 for a hook that raised, with the plugin named in the log."""
+        return self._blame(self.exchange.plan.owner(hook), error, "")
+
+    def _blame(self, plugin: str, error: Exception, hook: str) -> OwnFault:
+        log.error("plugin_failed", plugin=plugin, hook=hook, error=repr(error), exc_info=error)
+        return OwnFault(FAULT, code="plugin_failed", detail=f"plugin {plugin}: {error!r}")
+
+    def _note(self, hook: Callable[..., Any], phase: str, error: Exception) -> None:
+        """A fault that is contained: counted and logged."""
+        self.gateway.count("plugin_failures")
+        self._blame(self.exchange.plan.owner(hook), error, phase)
+
+    def _excuse(
+        self, hook: Callable[..., Any], error: Exception, *, may_go_on: bool = False
+    ) -> None:
+        """Raise what a failed hook comes to, or note it where the phase may go on."""
+        if may_go_on:
+            self._note(hook, "", error)
+        elif isinstance(error, GatewayError):
+            raise error
+        else:
+            raise self.blame(hook, error) from error
+
+    def _checked(self, hook: Callable[..., Any], view: Any, kind: type[T]) -> T:
+        """What a hook gave, if it is what it may give."""
+        if not isinstance(view, kind):
+            error = TypeError(f"wanted a {kind.__name__} or None, got {type(view).__name__}")
+            raise self.blame(hook, error)
+        self._check_stop()
+        if kind is Reply:
+            self._giver = self.exchange.plan.owner(hook)
+        return view
+
+    def _check_stop(self) -> None:
+        if self._stopped is not None:
+            raise self._stopped
