@@ -99,18 +99,14 @@ def pages(
     for endpoint in endpoints:
         app.router.add_route(endpoint.method, endpoint.path, endpoint.handler)
     app.on_response_prepare.append(_without_server)
-    app.router.add_route("*", "/{rest:.*}", _misdirected)
+    app.on_response_prepare.append(_alone)
     return app
 
 
-async def _misdirected(_: web.Request) -> web.StreamResponse:
-    """A request for the relay, on a connection that went over to the pages: it wants another one.
-
-    421 says so to clients that know it (RFC 9110 section 15.5.20), the close to all others.
-    """
-    response = web.Response(status=421, text="Ask again on a new connection.\n")
+async def _alone(_: web.Request, response: web.StreamResponse) -> None:
+    """A page ends its connection: the next request on it may be one for the relay."""
+    response.headers["Connection"] = "close"  # the framing is written already when this runs
     response.force_close()
-    return response
 
 
 async def _without_server(_: web.Request, response: web.StreamResponse) -> None:

@@ -107,8 +107,12 @@ def test_a_page_ends_its_connection_since_the_next_request_may_be_the_relays(cal
 
 
 def test_a_page_may_be_a_web_socket(caller):
-    fields = ((b"Connection", b"Upgrade"), (b"Upgrade", b"websocket"),
-              (b"Sec-WebSocket-Key", b"AAAAAAAAAAAAAAAAAAAAAA=="), (b"Sec-WebSocket-Version", b"13"))  # fmt: skip
+    fields = [
+        (b"Connection", b"Upgrade"),
+        (b"Upgrade", b"websocket"),
+        (b"Sec-WebSocket-Key", b"AAAAAAAAAAAAAAAAAAAAAA=="),
+        (b"Sec-WebSocket-Version", b"13"),
+    ]
     caller.request(b"GET", b"/socket", *fields)
     assert caller.wire.head().startswith(b"HTTP/1.1 101 ")
     caller.send(b"\x81\x82\0\0\0\0hi")  # a text of two bytes, masked with zeros

@@ -220,7 +220,9 @@ def test_lifespans_open_in_the_order_of_enabled_and_close_in_reverse(plugin):
 def test_a_gateway_without_guards_is_told_at_start():
     gateways = {"wide": {"open": True}, "narrow": {"open": False}}
     with running_gateway({"gateways": gateways}) as gateway:
-        told = [line.get("gateway") for line in gateway.log if "open" in line["event"]]
+        gateway.wait_for_log("gateway_open")
+        assert gateway.stop() == 0
+        told = [line["gateway"] for line in gateway.log if line["event"] == "gateway_open"]
 
     assert told == ["wide"]
 
