@@ -89,6 +89,7 @@ class Asking:
         """The first view counts; without one the provider of the address, once."""
         exchange = self.exchange
         for hook in exchange.plan.pick:
+            self._asked = hook
             try:
                 target = hook(exchange)
             except Exception as error:
@@ -96,6 +97,7 @@ class Asking:
             else:
                 if target is not None:
                     return self._checked(hook, target, Target)
+        self._check_stop()
         provider = exchange.provider
         if provider is None or skipped:
             raise OwnFault(NO_TARGET, status=503, code="no_target")
@@ -122,6 +124,7 @@ class Asking:
         """Every plugin hears of it; the first view counts."""
         first: Again | Keep | None = None
         for hook in self.exchange.plan.judge:
+            self._asked = hook
             try:
                 view = hook(self.exchange, attempt)
             except Exception as error:
@@ -180,29 +183,30 @@ class Asking:
         self._blame(self._owner(rewriter), error, "rewrite")
 
     def _owner(self, watcher: Any) -> str:
-        return (self._owners or {}).get(id(watcher)) or self.exchange.plan.owners.get(watcher, "?")
+        return (self._owners or {}).get(id(watcher)) or self.exchange.plan.owner(watcher)
 
     # -- faults ------------------------------------------------------------------------------------
 
     def blame(self, hook: Callable[..., Any], error: Exception) -> OwnFault:
         """The 500 for a hook that raised, with the plugin named in the log."""
-        return self._blame(self.exchange.plan.owner(hook), error, "")
+        plan = self.exchange.plan
+        return self._blame(plan.owner(hook), error, plan.phase(hook))
 
     def _blame(self, plugin: str, error: Exception, hook: str) -> OwnFault:
         log.error("plugin_failed", plugin=plugin, hook=hook, error=repr(error), exc_info=error)
         return OwnFault(FAULT, code="plugin_failed", detail=f"plugin {plugin}: {error!r}")
 
-    def _note(self, hook: Callable[..., Any], phase: str, error: Exception) -> None:
+    def _note(self, hook: Callable[..., Any], error: Exception) -> None:
         """A fault that is contained: counted and logged."""
         self.gateway.count("plugin_failures")
-        self._blame(self.exchange.plan.owner(hook), error, phase)
+        self.blame(hook, error)
 
     def _excuse(
         self, hook: Callable[..., Any], error: Exception, *, may_go_on: bool = False
     ) -> None:
         """Raise what a failed hook comes to, or note it where the phase may go on."""
         if may_go_on:
-            self._note(hook, "", error)
+            self._note(hook, error)
         elif isinstance(error, GatewayError):
             raise error
         else:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gateway.refusal import Screened
 
 END_OF_HEAD: Final = b"\r\n\r\n"
+BEFORE_CHUNKS: Final = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 # What the connection is waiting for.
@@ -95,6 +96,12 @@ class RequestBody:
     @property
     def is_empty(self) -> bool:
         return not self.size and not self.is_chunked
+
+    def take_whole(self, data: bytes) -> None:
+        """All of it came along with the head."""
+        self.held.append(data)
+        self.held_bytes = self.received = len(data)
+        self.complete = True
 
     def wanted(self) -> None:
         """Somebody is about to read: an Expect: 100-continue is answered now and not before."""
@@ -192,6 +199,7 @@ class Caller(asyncio.Protocol):
         "_slices",
         "_stalled_ns",
         "_surplus",
+        "_trailer_bytes",
         "_url",
         "body",
         "is_full",
@@ -230,6 +238,7 @@ class Caller(asyncio.Protocol):
         self._body_left = 0
         self._body_bytes = 0
         self._body_since_ns = 0
+        self._trailer_bytes = 0
         self._served_one = False
         self._active = False
         self._stalled_ns = 0
@@ -359,6 +368,7 @@ class Caller(asyncio.Protocol):
         listener.clock.unwatch(self)
         listener.connections.discard(self)
         self._leave()
+        del self.parser, self.on_body  # both point back here; the collector is not to be needed
 
     def pause_writing(self) -> None:
         self.is_full = True
@@ -532,14 +542,19 @@ class Caller(asyncio.Protocol):
         self._keep = screened.keep
         size = screened.size
         self.body = body = RequestBody(self, size, is_chunked=screened.is_chunked)
-        if size is not None:
-            # llhttp sees heads and chunks only: a sized body is counted here, and the next head
-            # needs a fresh parser.
-            self.parser = httptools.HttpRequestParser(self)
+        # llhttp sees heads and chunks only: a sized body is counted here, and what comes next needs
+        # a fresh parser.
+        self.parser = httptools.HttpRequestParser(self)
+        if size is None:
+            # An Upgrade in the head would make llhttp leave the body alone; this one has none.
+            self.parser.feed_data(BEFORE_CHUNKS)
+            self._fields = []
+            self._url = b""
+            self._headers_over = self._message_done = False
         if size == len(rest):
             self.state = BUSY
             if rest:
-                body.feed(rest, True)
+                body.take_whole(rest)
         elif size == 0:
             self.state = BUSY
             self._buffer += rest
@@ -605,7 +620,15 @@ class Caller(asyncio.Protocol):
                 )
                 return False
             self._surplus = True
-        if len(self._fields) > self.limits.header_count_max:
+        if self._slices:
+            self._trailer_bytes = 0
+        else:
+            self._trailer_bytes += len(data)
+        limits = self.limits
+        if (
+            len(self._fields) > limits.header_count_max
+            or self._trailer_bytes > limits.header_bytes_max
+        ):
             # Trailers are dropped, because nobody may merge them unasked (RFC 9110 section 6.5.1),
             # but counted.
             self._break_body(

@@ -160,7 +160,7 @@ class Line(Asking):
         plans = gateway.plans
         exchange.plan = plan = plans["default"]
         if plan.measures:
-            exchange.spent = {}
+            exchange.spent = plan.unspent.copy()
         named = None
         if exchange.controls is not None:
             named = exchange.control(b"gateway") or exchange.control(b"gateway-id")
@@ -180,8 +180,8 @@ class Line(Asking):
         exchange.gateway = found.gateway
         if found.gateway != "default":
             exchange.plan = plan = plans[found.gateway]
-            if plan.measures and exchange.spent is None:
-                exchange.spent = {}
+            if plan.measures:
+                exchange.spent = plan.unspent.copy()
 
     async def _read(self, reads: str) -> None:
         """Read the body whole where a plugin asked for its kind and it is within the limit."""
@@ -517,7 +517,7 @@ class Line(Asking):
             try:
                 hook(exchange)
             except Exception as error:
-                self._note(hook, "settle", error)
+                self._note(hook, error)
 
     # -- inner -------------------------------------------------------------------------------------
 
@@ -544,7 +544,7 @@ class Line(Asking):
             try:
                 hook(exchange)
             except Exception as error:
-                self._note(hook, "account", error)
+                self._note(hook, error)
         if self._gates:
             self._close_gates()
         exchange.line = None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.errors import OwnFault
 from gateway.headers import HOP_BY_HOP
 from gateway.refusal import reason_of
+from gateway.shapes import Shapes, by_table
 
 if TYPE_CHECKING:
     from gateway.exchange import Attempt, Exchange
@@ -25,6 +26,9 @@ KEEP: Final = b"Connection: keep-alive\r\n"  # HTTP/1.0 only: there it has to be
 
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 _NEVER_UP: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect"}
+# Most heads hold none of these, and the names alone tell (`gateway.shapes`).
+_UP: Final = Shapes(by_table(dict.fromkeys(_NEVER_UP, 0)))
+_DOWN: Final = Shapes(by_table(dict.fromkeys(_FRAMING, 0)))
 # Status lines are few; the cache is bounded because the reason phrase is the upstream's.
 _STATUS_LINES_MAX: Final = 256
 _status_lines: dict[tuple[int, bytes], bytes] = {}
@@ -39,7 +43,7 @@ def request_head(exchange: Exchange, attempt: Attempt, framing: bytes, *, edited
     """
     target = attempt.target
     items = attempt.headers.items
-    if edited:
+    if edited and _UP.find(next(zip(*items, strict=False), ())).at:
         items = [pair for pair in items if pair[0].lower() not in _NEVER_UP]
     fields = b"".join([b"%b: %b\r\n" % pair for pair in items])
     if edited:
@@ -58,7 +62,7 @@ def answer_head(head: Head, framing: bytes, *, edited: bool) -> bytes:
     there is something to say.
     """
     items = head.headers.items
-    if edited:
+    if edited and _DOWN.find(next(zip(*items, strict=False), ())).at:
         items = [pair for pair in items if pair[0].lower() not in _FRAMING]
     fields = b"".join([b"%b: %b\r\n" % pair for pair in items])
     if edited:

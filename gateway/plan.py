@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Hook = Callable[..., Any]
 # The hooks of the line; the other two belong to the process.
 ON_THE_LINE: Final = hooks.NAMES[2:]
+UNKNOWN: Final = ("?", "")
 
 
 class Plan:
@@ -46,6 +47,7 @@ class Plan:
         "settings",
         "settle",
         "tap",
+        "unspent",
         "watches",
     )
 
@@ -60,7 +62,8 @@ class Plan:
         self.settings = settings
         self.header_prefixes = header_prefixes
         self.measures = any(plugin.measures for plugin in plugins)
-        self.owners: dict[Hook, str] = {}
+        self.unspent = {plugin.name: 0 for plugin in plugins}
+        self.owners: dict[Hook, tuple[str, str]] = {}
         self.authenticate = self._compile("authenticate", plugins)
         self.prepare = self._compile("prepare", plugins)
         self.lookup = self._compile("lookup", plugins)
@@ -86,7 +89,11 @@ class Plan:
 
     def owner(self, hook: Hook) -> str:
         """The plugin that a function of this plan belongs to."""
-        return self.owners.get(hook, "?")
+        return self.owners.get(hook, UNKNOWN)[0]
+
+    def phase(self, hook: Hook) -> str:
+        """The name of the hook that it implements there."""
+        return self.owners.get(hook, UNKNOWN)[1]
 
     def _compile(self, name: str, plugins: tuple[LoadedPlugin, ...]) -> tuple[Hook, ...]:
         order = reversed(plugins) if name in hooks.REVERSED else plugins
@@ -96,7 +103,7 @@ class Plan:
                 hook: Hook = getattr(plugin.instance, name)
                 if self.measures:
                     hook = _measured(hook, plugin.name)
-                self.owners[hook] = plugin.name
+                self.owners[hook] = (plugin.name, name)
                 found.append(hook)
         return tuple(found)
 
@@ -112,8 +119,7 @@ def _measured(hook: Hook, plugin: str) -> Hook:
             try:
                 return await hook(exchange, *rest)
             finally:
-                spent = exchange.spent
-                spent[plugin] = spent.get(plugin, 0) + clock() - started
+                exchange.spent[plugin] += clock() - started
 
         return measured_async
 
@@ -122,7 +128,6 @@ def _measured(hook: Hook, plugin: str) -> Hook:
         try:
             return hook(exchange, *rest)
         finally:
-            spent = exchange.spent
-            spent[plugin] = spent.get(plugin, 0) + clock() - started
+            exchange.spent[plugin] += clock() - started
 
     return measured

@@ -12,21 +12,43 @@ from typing import Final
 
 _TCP_INFO: Final = getattr(socket, "TCP_INFO", 11) if sys.platform == "linux" else None
 _BYTES_ACKED: Final = slice(120, 128)  # struct tcp_info, tcpi_bytes_acked, since Linux 4.2
+_BYTES_SENT: Final = slice(200, 208)  # tcpi_bytes_sent, since Linux 4.19
+_BYTES_AGAIN: Final = slice(208, 216)  # tcpi_bytes_retrans, likewise
 # States in which the other end is done sending: CLOSE_WAIT, CLOSE, LAST_ACK, CLOSING
 # (include/net/tcp_states.h).
 _GONE: Final = frozenset({7, 8, 9, 11})
 
 
-def bytes_acked(sock: socket.socket) -> int | None:
-    """How many bytes the other end's kernel has acknowledged, the SYN included; None where that
-    cannot be known.
+class Progress:
+    """How far what we wrote has come, in bytes: `sent` left this machine, `acked` reached the other
+    kernel.
     """
-    info = _info(sock, 128)
-    return (
-        None
-        if info is None or len(info) < 128
-        else int.from_bytes(info[_BYTES_ACKED], sys.byteorder)
+
+    __slots__ = ("acked", "sent")
+
+    def __init__(self, acked: int, sent: int) -> None:
+        self.acked = acked
+        self.sent = sent
+
+
+def progress(sock: socket.socket) -> Progress | None:
+    """The present state; `acked` counts the SYN as 1. None where that cannot be known."""
+    info = _info(sock, 216)
+    if info is None or len(info) < 216:
+        return None
+    return Progress(
+        _number(info, _BYTES_ACKED), _number(info, _BYTES_SENT) - _number(info, _BYTES_AGAIN)
     )
+
+
+def bytes_acked(sock: socket.socket) -> int | None:
+    """How many bytes the other end's kernel has acknowledged, the SYN included; None if unknown."""
+    now = progress(sock)
+    return None if now is None else now.acked
+
+
+def _number(info: bytes, place: slice) -> int:
+    return int.from_bytes(info[place], sys.byteorder)
 
 
 def is_gone(sock: socket.socket) -> bool:

@@ -65,6 +65,8 @@ class Upload:
             body.start(self._take)
         if connection.is_full:
             body.pause()
+        elif not is_first:
+            body.resume()  # the dead connection may have made it rest
         return self._answer
 
     def _take(self, data: bytes, complete: bool) -> None:

@@ -24,7 +24,7 @@ import httptools
 from gateway.errors import UpstreamFault
 from gateway.framing import is_reason_safe, sort_fields
 from gateway.headers import Headers
-from gateway.tcp import bytes_acked, reset
+from gateway.tcp import Progress, progress, reset
 
 if TYPE_CHECKING:
     from gateway.origins import Origin
@@ -120,6 +120,8 @@ class Answer:
         self.wants_preview = True
         while not self.ended and self.fault is None:
             text = b"".join(self.held)
+            if self.connection is not None:
+                self.connection.resume()  # what was held may have paused it
             if len(text) >= bytes_max or b"\n\n" in text or b"\r\n\r\n" in text or b"\r\r" in text:
                 break
             await self.news()
@@ -175,11 +177,13 @@ class Upstream(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_acked",
         "_active",
+        "_before",
         "_body",
         "_bytes_seen",
+        "_ended_at",
         "_fields",
+        "_headless_bytes",
         "_interim",
         "_keep",
         "_notified",
@@ -221,7 +225,9 @@ class Upstream(asyncio.Protocol):
         self.written = 0
         self.first_byte_timeout_ns = 0
         self.idle_timeout_ns = 0
-        self._acked: int | None = None
+        self._before: Progress | None = None
+        self._ended_at = 0
+        self._headless_bytes = 0
         self._fields: list[tuple[bytes, bytes]] = []
         self._bytes_seen = 0
         self._interim = False
@@ -242,8 +248,9 @@ class Upstream(asyncio.Protocol):
         answer = self.answer = Answer(self, is_head=is_head)
         # On a plain connection all that was written before was acknowledged before it was answered;
         # the SYN counts as 1.
-        self._acked = bytes_acked(self.sock) if self.origin.tls else self.written + 1
-        self._bytes_seen = 0
+        before = self.written
+        self._before = progress(self.sock) if self.origin.tls else Progress(before + 1, before)
+        self._bytes_seen = self._headless_bytes = 0
         self._uploading = uploading
         self._active = True
         self.written += len(request)
@@ -288,8 +295,10 @@ class Upstream(asyncio.Protocol):
             self._wrong = self._wrong or str(error)
         if not had_head:
             self._check_head(answer, len(data))
-        elif self._fields:
-            self._check_trailers()
+        elif self._body:
+            self._headless_bytes = 0
+        else:
+            self._check_trailers(len(data))
         if self._wrong:
             self._fail(UpstreamFault(BAD_FRAMING, code=BAD_FRAMING_CODE, detail=self._wrong))
         elif answer.head_known:
@@ -304,8 +313,14 @@ class Upstream(asyncio.Protocol):
         elif answer.bodiless and self._body:
             self._wrong = self._wrong or "a body where none can be"
 
-    def _check_trailers(self) -> None:
-        if len(self._fields) > self.pool.limits.header_count_max:
+    def _check_trailers(self, size: int) -> None:
+        """What is read without bringing any body is trailers or chunk heads: bounded."""
+        limits = self.pool.limits
+        self._headless_bytes += size
+        if (
+            len(self._fields) > limits.header_count_max
+            or self._headless_bytes > limits.upstream_header_bytes_max
+        ):
             self._wrong = self._wrong or "too many trailers"
 
     def eof_received(self) -> None:
@@ -321,6 +336,7 @@ class Upstream(asyncio.Protocol):
         answer = self.answer
         if answer is not None:
             self._broke_off(answer, error)
+        del self.parser, self.on_body  # both point back here; the collector is not to be needed
         if self.origin.tls:
             self.sock.close()  # a second descriptor (`gateway.pool`); the transport has the first
 
@@ -389,6 +405,7 @@ class Upstream(asyncio.Protocol):
         if answer is None or answer.bodiless:
             return
         answer.ended = True
+        self._ended_at = len(self._body)
         self._keep = self.parser.should_keep_alive()
 
     # -- deadlines ---------------------------------------------------------------------------------
@@ -529,7 +546,9 @@ class Upstream(asyncio.Protocol):
 
     def _fail(self, fault: UpstreamFault) -> None:
         answer = self.answer
-        body = b"".join(self._body)
+        # What llhttp took for the body of a further message belongs to nobody.
+        is_over = answer is not None and answer.ended
+        body = b"".join(self._body[: self._ended_at] if is_over else self._body)
         self._body.clear()
         self.drop()
         if answer is None:
@@ -553,14 +572,21 @@ class Upstream(asyncio.Protocol):
         return not self.origin.tls or self._notified
 
     def _reached(self, error: Exception | None) -> bool:
-        """Whether the upstream may have seen any of the request: its kernel acknowledged a byte of
-        it, or we can't know.
+        """Whether the upstream may have seen any of the request.
+
+        It has not if none of it left this machine, or if nothing was acknowledged and the end came
+        as a FIN (or as EPIPE, its echo): then the other end had closed before the bytes came. A
+        reset by itself says nothing, because its own acknowledgement is not counted.
         """
         if self.sock.family == socket.AF_UNIX:
             # EPIPE: the other end was closed before the write.
             return not isinstance(error, BrokenPipeError)
-        acked = bytes_acked(self.sock)
-        return acked is None or self._acked is None or acked > self._acked
+        before, now = self._before, progress(self.sock)
+        if before is None or now is None:
+            return True
+        if now.sent <= before.sent:
+            return False
+        return now.acked > before.acked or not (error is None or isinstance(error, BrokenPipeError))
 
 
 def _cause(error: Exception | None, otherwise: str) -> str:

@@ -39,7 +39,9 @@ class Plugin:
         own = max(0, now - exchange.started_ns - (connect or 0) - (upstream or 0))
         parts = [f"gateway;dur={own / 1e6:.3f}"]
         if exchange.spent:
-            parts += [f"plugin-{name};dur={ns / 1e6:.3f}" for name, ns in exchange.spent.items()]
+            parts += [
+                f"plugin-{name};dur={ns / 1e6:.3f}" for name, ns in exchange.spent.items() if ns
+            ]
         if connect is not None:
             parts.append(f"connect;dur={connect / 1e6:.3f}")
         if upstream is not None:

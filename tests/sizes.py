@@ -20,6 +20,7 @@ class Sizes:
     upload_bytes: the large upload that must cost no memory.
     pipelined: requests that a caller sends at once.
     idle_connections: callers that connect and say nothing.
+    mutations: mutated requests, and as many mutated answers.
     """
 
     bodies: int
@@ -38,6 +39,7 @@ class Sizes:
     upload_bytes: int
     pipelined: int
     idle_connections: int
+    mutations: int
 
 
 # Times are loose where the machine may be busy with other things; the battery wants an idle one.
@@ -58,6 +60,7 @@ SMALL = Sizes(
     upload_bytes=64_000_000,
     pipelined=200,
     idle_connections=200,
+    mutations=1_000,
 )
 FULL = Sizes(
     bodies=10_000,
@@ -76,4 +79,5 @@ FULL = Sizes(
     upload_bytes=500_000_000,
     pipelined=1_000,
     idle_connections=2_000,
+    mutations=30_000,
 )

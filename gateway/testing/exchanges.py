@@ -20,14 +20,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-import pluggy
-
-from gateway import hooks
 from gateway.config import Config
+from gateway.convert import ConfigErrors
 from gateway.exchange import Attempt, Exchange, Target
 from gateway.headers import Headers
 from gateway.plan import Plan
-from gateway.plugins import LoadedPlugin
+from gateway.plugins import LoadedPlugin, check
 from gateway.providers import Provider, build
 from gateway.refusal import Screen
 
@@ -84,19 +82,19 @@ def plan_of(*plugins: object, settings: Mapping[str, Any] | None = None) -> Plan
     """Build a plan of plugins in that order: instances, or modules that have a Plugin and a Config.
 
     A plugin bears the name of its module, or of its class if that is not `Plugin`. settings: a
-    `Config` by plugin name, where it is not to be the module's with its defaults.
+    `Config` by plugin name, where it is not to be the module's with its defaults. What a start
+    would refuse is a `StartError`.
     """
     given = dict(settings or {})
-    manager = pluggy.PluginManager(hooks.PROJECT)
-    manager.add_hookspecs(hooks)
     loaded = []
     for plugin in plugins:
         one = _of_module(plugin) if isinstance(plugin, ModuleType) else _of_instance(plugin)
+        problems = check(one)
+        if problems:
+            raise ConfigErrors(problems)
         config = given[one.name] if one.name in given else one.config_type()
         given[one.name] = config
         one.instance = one.module.Plugin(config) if plugin is one.module else plugin
-        manager.register(one.instance, name=one.name)
-        manager.check_pending()  # an unknown hook, or one with other arguments, raises here
         loaded.append(one)
     return _plan(tuple(loaded), given)
 

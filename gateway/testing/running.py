@@ -92,6 +92,12 @@ class RunningGateway:
         return [orjson.loads(line) for line in lines]
 
     @property
+    def crashes(self) -> list[str]:
+        """Give the tracebacks that have been logged."""
+        found = [str(line["exception"]) for line in self.log if "exception" in line]
+        return found or re.findall(r"(?s)Traceback .*", self.stderr)
+
+    @property
     def admin_token(self) -> str:
         return (self.folder / "state" / "admin.token").read_text().strip()
 

@@ -85,11 +85,17 @@ def _tokens(document: Document) -> int:
 
 def _tools(document: Document) -> list[Tool]:
     return [
-        Tool(function["name"], function.get("parameters") or function.get("parametersJsonSchema"))
+        Tool(function["name"], _schema(function))
         for tool in documents(document.get("tools"))
         for function in documents(tool.get("functionDeclarations"))
         if isinstance(function.get("name"), str)
     ]
+
+
+def _schema(function: Document) -> object:
+    """Read a tool's schema under any of its names; protobuf's JSON takes both spellings."""
+    names = ("parameters", "parametersJsonSchema", "parameters_json_schema")
+    return next((function[name] for name in names if function.get(name)), None)
 
 
 def _choice(document: Document) -> str | None:

@@ -83,7 +83,9 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
 def write(ask: Ask, text: str, number: int) -> Script:
     """Decide what to say. `{message}` in the text is the user's last message."""
     if ask.tool is not None:
-        arguments = orjson.dumps(example(ask.tool.schema, ask.message)).decode()
+        made = example(ask.tool.schema, ask.message)
+        # A tool's arguments are an object, also where its schema says nothing, or something else.
+        arguments = orjson.dumps(made if isinstance(made, dict) else {}).decode()
         pieces = [*_slices(arguments)]
     else:
         pieces = words(text.replace("{message}", ask.message[:ECHO_CHARACTERS_MAX]))

@@ -243,6 +243,25 @@ def test_a_stop_from_a_tap_holds_the_slice_back(script, tail):
     assert (ran.status, ran.body, ran.ending) == (200, b"", "cut")
 
 
+@pytest.mark.parametrize(("tail", "ending"), [(TWO, "complete"), (b"", "cut")])
+def test_a_stop_from_a_rewriter_sends_nothing_more_of_it(tail, ending):
+    class Stopping:
+        def __init__(self, exchange):
+            self.exchange = exchange
+
+        def event(self, event):
+            self.exchange.stop(STOPPED, tail)
+            return (event,)
+
+        def end(self):
+            return b"never"
+
+    with ScriptedUpstream(streams([ONE, ONE])) as upstream:
+        ran = run(plan_of(plugin(rewrite=Stopping)), exchange(), upstream)
+
+    assert (ran.body, ran.ending, ran.exchange.outcome) == (tail, ending, "stopped")
+
+
 def test_a_stop_counts_as_what_it_says():
     with ScriptedUpstream(one_then(EVENTS, CHUNKED, first=chunk(ONE))) as upstream:
         ran = run(plan_of(Stops(REFUSED, TWO, later=True)), exchange(), upstream)
@@ -265,7 +284,7 @@ def test_a_stop_before_the_head_is_a_403():
     assert (ran.status, ran.is_complete, ran.exchange.outcome) == (403, True, "stopped")
 
 
-@pytest.mark.parametrize("hook", ["authenticate", "prepare", "lookup", "limit", "send"])
+@pytest.mark.parametrize("hook", ["authenticate", "prepare", "lookup", "limit", "pick", "send"])
 def test_a_stop_from_a_hook_before_the_head_is_a_403_and_nobody_is_asked(hook):
     async def stops(exchange):
         exchange.stop()
@@ -273,12 +292,26 @@ def test_a_stop_from_a_hook_before_the_head_is_a_403_and_nobody_is_asked(hook):
     async def stops_sending(exchange, attempt):
         exchange.stop()
 
-    bodies: dict[str, Any] = {hook: stops_sending if hook == "send" else stops}
+    bodies: dict[str, Any] = {hook: stops}
+    if hook == "send":
+        bodies = {hook: stops_sending}
+    elif hook == "pick":
+        bodies = {hook: lambda exchange: exchange.stop()}
     with ScriptedUpstream(answers()) as upstream:
         ran = run(plan_of(plugin(**bodies)), exchange(), upstream)
 
     assert (ran.status, ran.exchange.outcome) == (403, "stopped")
     assert upstream.requests == []
+
+
+def test_a_stop_from_judge_is_a_403():
+    def judge(exchange, attempt):
+        exchange.stop()
+
+    with ScriptedUpstream(answers(b"held")) as upstream:
+        ran = run(plan_of(plugin(judge=judge)), exchange(), upstream)
+
+    assert (ran.status, ran.exchange.outcome) == (403, "stopped")
 
 
 def test_a_stop_beside_a_reply_stops_all_the_same():
@@ -395,6 +428,25 @@ def test_a_gate_may_be_a_task_and_an_unused_one_is_cancelled():
     assert (ran.status, tasks[0].cancelled()) == (400, True)
 
 
+def test_a_gate_ends_when_the_caller_leaves():
+    ended = []
+
+    async def forever():
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append("cancelled")
+
+    async def prepare(exchange):
+        exchange.gate(asyncio.ensure_future(forever()))
+        asyncio.get_running_loop().call_later(0.02, exchange.line.leave)
+
+    with ScriptedUpstream(answers()) as upstream:
+        ran = run(plan_of(plugin(prepare=prepare)), exchange(), upstream)
+
+    assert (ran.writes, ended, ran.exchange.outcome) == ([], ["cancelled"], "client_abort")
+
+
 # -- detach ----------------------------------------------------------------------------------------
 
 
@@ -420,6 +472,25 @@ def test_a_detached_exchange_goes_on_without_its_caller():
 
     assert (ran.ending, ran.body) == ("left", ONE)
     assert (b"".join(seen), ran.exchange.outcome) == (ONE + TWO, "complete")
+
+
+def test_a_detached_exchange_goes_on_when_its_caller_leaves_before_the_head():
+    async def prepare(exchange):
+        exchange.detach(1000, 5)
+        asyncio.get_running_loop().call_later(0.02, exchange.line.leave)
+
+    seen: list[bytes] = []
+    tap = plugin("taps", tap=lambda exchange, side: seen.append if side == "upstream" else None)
+
+    def late(visit):
+        visit.read()
+        visit.pause(0.06)
+        slowly(visit)
+
+    with ScriptedUpstream(late) as upstream:
+        ran = run(plan_of(plugin(prepare=prepare), tap), exchange(), upstream)
+
+    assert (ran.writes, b"".join(seen), ran.exchange.outcome) == ([], ONE + TWO, "complete")
 
 
 def test_a_detached_exchange_that_nobody_leaves_is_as_any_other():

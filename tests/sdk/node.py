@@ -45,14 +45,14 @@ class Node:
         """End the process, if there is one."""
         process, stderr = self._process, self._stderr
         self._process = self._stderr = None
-        if process is None or stderr is None:
-            return
-        process.kill()
-        process.communicate()
-        stderr.close()
+        if process is not None:
+            process.kill()
+            process.communicate()
+        if stderr is not None:
+            stderr.close()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # closed in close()
+        self._stderr = self._stderr or tempfile.TemporaryFile()  # noqa: SIM115  # see close()
         self._process = subprocess.Popen(
             ["node", self._script],
             cwd=FOLDER,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gateway.testing import RunningGateway, ScriptedUpstream
+from tests.sdk.asked import Question
 from tests.sdk.formats import PIECES
-from tests.sdk.sdks import PROMPT, Question, Sdk
+from tests.sdk.sdks import PROMPT, Sdk
 
 # The mock's pace is 20 ms a token; held back until the end, they would all come at once.
 SPREAD_S = 0.15

@@ -11,9 +11,10 @@ from __future__ import annotations
 import pytest
 
 from gateway.testing import RunningGateway, ScriptedUpstream
+from tests.sdk.asked import Question
 from tests.sdk.formats import PIECES
 from tests.sdk.provider import CUTS
-from tests.sdk.sdks import Question, Sdk
+from tests.sdk.sdks import Sdk
 
 
 @pytest.mark.parametrize("cut", CUTS)

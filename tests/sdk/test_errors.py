@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from gateway.testing import RunningGateway, ScriptedUpstream
+from tests.sdk.asked import Got, Question
 from tests.sdk.formats import REASON
 from tests.sdk.provider import STATUSES
-from tests.sdk.sdks import Got, Question, Sdk
+from tests.sdk.sdks import Sdk
 
 # In Cloudflare's form of a path, errors of the gateway have Cloudflare's shape.
 FORM = pytest.mark.parametrize("form", ["", "/v1/acc/default"], ids=["plain", "cloudflare"])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gateway.testing import Request, RunningGateway, ScriptedUpstream
+from tests.sdk.asked import KEY, Question
 from tests.sdk.provider import KEYS
-from tests.sdk.sdks import KEY, Question, Sdk
+from tests.sdk.sdks import Sdk
 
 # What each real provider's own row says, with the operator's key in it.
 OPERATORS = {

@@ -1,4 +1,4 @@
-"""What else the SDKs do: tools, tokens, embeddings, lists of models, uploads, and looking at fields."""
+"""What else the SDKs do: tools, tokens, embeddings, lists of models, uploads, fields of answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from google import genai
 from google.genai import types
 
 from gateway.testing import RunningGateway, ScriptedUpstream, answers, running_gateway
-from tests.sdk.sdks import KEY, PROMPT
+from tests.sdk.asked import KEY
+from tests.sdk.sdks import PROMPT
 
 SCHEMA: Any = {
     "type": "object",
@@ -121,7 +122,7 @@ def test_anthropic_counts_tokens_and_lists_models(by_anthropic: anthropic.Anthro
 
 @GOOGLE
 def test_google_gets_its_tool_called_in_a_stream(by_google: genai.Client):
-    declared: Any = {"name": "weather", "parameters_json_schema": SCHEMA}
+    declared: Any = {"name": "weather", "parameters": SCHEMA}
     config = types.GenerateContentConfig(
         tools=[types.Tool(function_declarations=[declared])],
         automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),

@@ -66,7 +66,7 @@ def gateway(upstream) -> Iterator[RunningGateway]:
         {"providers": {"openai": upstream.provider()}, "limits": LIMITS}
     ) as gateway:
         yield gateway
-        assert "Traceback" not in gateway.stderr
+        assert gateway.crashes == []
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def gateway(plain: ScriptedUpstream, secure: ScriptedUpstream) -> Iterator[Runni
     providers = {"openai": plain.provider(), "groq": secure.provider()}
     with running_gateway({"providers": providers}) as gateway:
         yield gateway
-        assert "Traceback" not in gateway.stderr
+        assert gateway.crashes == []
 
 
 def ask(client: Callable[[str], Got], gateway: RunningGateway, *, tls: bool) -> Got:

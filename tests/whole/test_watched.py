@@ -134,7 +134,6 @@ def gateway(upstream, tmp_path_factory) -> Iterator[RunningGateway]:
         {"providers": {"openai": upstream.provider()}, "gateways": gateways}
     ) as gateway:
         yield gateway
-        assert "Traceback" not in gateway.stderr
 
 
 def ask(gateway: RunningGateway, kind: str, method: bytes = b"POST") -> RawAnswer:
