@@ -185,15 +185,18 @@ class Caller(asyncio.Protocol):
         "_body_bytes",
         "_body_left",
         "_body_since_ns",
+        "_body_slices",
         "_buffer",
         "_drain_bytes",
         "_expects",
         "_fields",
+        "_has_begun",
         "_head",
         "_headers_over",
         "_keep",
         "_message_done",
         "_paused",
+        "_rate_bytes",
         "_served_one",
         "_since_ns",
         "_slices",
@@ -236,6 +239,9 @@ class Caller(asyncio.Protocol):
         self._keep = False
         self._paused = False
         self._body_left = 0
+        self._body_slices = 0
+        self._rate_bytes = 0
+        self._has_begun = False
         self._body_bytes = 0
         self._body_since_ns = 0
         self._trailer_bytes = 0
@@ -248,9 +254,11 @@ class Caller(asyncio.Protocol):
     # -- the seam ----------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
+        self._has_begun = True
         self.transport.write(data)
 
     def writelines(self, pieces: list[bytes]) -> None:
+        self._has_begun = True
         self.transport.writelines(pieces)
 
     @property
@@ -332,15 +340,18 @@ class Caller(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         listener = self.listener
-        if len(listener.connections) >= self.limits.connections_max:
-            self._refuse(
-                Refusal(503, "connections", "Too many connections are open.", "connections_max")
-            )
-            return
-        listener.connections.add(self)
         name = transport.get_extra_info("peername")
         self.peer = f"{name[0]}:{name[1]}" if isinstance(name, tuple) else "unix"
         self.transport.set_write_buffer_limits(self.limits.buffer_bytes_max)
+        if len(listener.connections) >= self.limits.connections_max:
+            self.state = CLOSED
+            text = "Too many connections are open."
+            refusal = Refusal(503, "connections", text, "connections_max")
+            listener.refused(refusal, self.peer)
+            self.transport.write(refusal_bytes(refusal))
+            self.transport.close()  # at once: whoever is too many is not lingered for
+            return
+        listener.connections.add(self)
         listener.clock.watch(self)
 
     def data_received(self, data: bytes) -> None:
@@ -399,7 +410,9 @@ class Caller(asyncio.Protocol):
         self._headers_over = True
 
     def on_message_complete(self) -> None:
-        self._message_done = True
+        if not self._message_done:
+            self._message_done = True
+            self._body_slices = len(self._slices)
 
     # -- deadlines ---------------------------------------------------------------------------------
 
@@ -419,7 +432,7 @@ class Caller(asyncio.Protocol):
                 self._since_ns = now_ns
                 return
             if waited > (limits.keepalive_timeout if self._served_one else limits.header_timeout):
-                self.transport.close()
+                self._close_idle()
         elif state == HEAD:
             if waited > limits.header_timeout:
                 self._refuse(
@@ -437,6 +450,13 @@ class Caller(asyncio.Protocol):
                 self.transport.abort()
         elif state == CLOSED and not self.is_full and waited > limits.stall_timeout:
             self.transport.abort()
+
+    def _close_idle(self) -> None:
+        """Close; bytes that a caller has not taken in all that time are not waited for."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            self.transport.close()
 
     # -- head --------------------------------------------------------------------------------------
 
@@ -540,6 +560,7 @@ class Caller(asyncio.Protocol):
             self._refuse(refusal)
             return
         self._keep = screened.keep
+        self._has_begun = False
         size = screened.size
         self.body = body = RequestBody(self, size, is_chunked=screened.is_chunked)
         # llhttp sees heads and chunks only: a sized body is counted here, and what comes next needs
@@ -562,7 +583,7 @@ class Caller(asyncio.Protocol):
             self.state = BODY
             self._expects = screened.expects
             self._body_left = size or 0
-            self._body_bytes = 0
+            self._body_bytes = self._rate_bytes = 0
             self._body_since_ns = time.monotonic_ns()
             if rest:
                 self._receive_body(rest)
@@ -580,15 +601,17 @@ class Caller(asyncio.Protocol):
             if not self._feed_chunks(data):
                 return
             slices = self._slices
-            part = slices[0] if len(slices) == 1 else b"".join(slices)
-            slices.clear()
             complete = self._message_done
+            # What llhttp took for the body of a request behind this one is not this one's.
+            part = b"".join(slices[: self._body_slices] if complete else slices)
+            slices.clear()
         else:
             left = self._body_left
             part, rest = (data, b"") if len(data) <= left else (data[:left], data[left:])
             self._body_left = left = left - len(part)
             complete = not left
         self._body_bytes += len(part)
+        self._rate_bytes += len(part)
         if self._body_bytes > self.limits.body_bytes_max:
             self._break_body(
                 Refusal(413, "body_bytes", "The request's body is too large.", "body_bytes_max")
@@ -643,22 +666,28 @@ class Caller(asyncio.Protocol):
         """The body turned out bad while the line is running: the line is told that the caller is
         gone, the caller why.
         """
+        has_begun = self._has_begun
         self._leave()
-        self._refuse(refusal)
+        if has_begun:
+            # Whatever is said now would stand in the middle of the answer: a reset says enough.
+            self.listener.refused(refusal, self.peer)
+            self.cut(reset_too=True)
+        else:
+            self._refuse(refusal)
 
     def _check_rate(self, now_ns: int) -> None:
         """A body must come at `body_rate_min` on average, once its grace is over; our own pauses do
         not count.
         """
-        if self._paused:
+        if self._paused or self._expects:
             self._body_since_ns = now_ns
-            self._body_bytes = 0
+            self._rate_bytes = 0
             return
         limits = self.limits
         waited = now_ns - self._body_since_ns
         if (
             waited > limits.body_rate_grace
-            and self._body_bytes * 1_000_000_000 < limits.body_rate_min * waited
+            and self._rate_bytes * 1_000_000_000 < limits.body_rate_min * waited
         ):
             self._break_body(
                 Refusal(

@@ -404,6 +404,8 @@ class Upstream(asyncio.Protocol):
             return
         if answer is None or answer.bodiless:
             return
+        if answer.ended:
+            return  # a further message, which `on_message_begin` has judged already
         answer.ended = True
         self._ended_at = len(self._body)
         self._keep = self.parser.should_keep_alive()

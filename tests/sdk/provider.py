@@ -39,7 +39,7 @@ STATUSES: Final = (401, 404, 429, 500)
 # HTTP needs no end marker, so that only the format can tell.
 CUTS: Final = ("fin", "torn", "reset", "unframed")
 # A reset overtakes what was sent just before it.
-BEFORE_RESET_S: Final = 0.1
+BEFORE_RESET_S: Final = 0.2
 
 _SCENE: Final = re.compile(rb"scene-(\w+)")
 _JSON: Final = (b"Content-Type", b"application/json")

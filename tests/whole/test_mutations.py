@@ -109,6 +109,7 @@ class Counting:
 def answers_to(gateway: RunningGateway, dice: random.Random, raw: bytes) -> list[int]:
     """Send it in pieces and give the statuses of all that is answered, until the end."""
     statuses: list[int] = []
+    end = ("", b"")
     with RawCaller(gateway.port, timeout_s=HANG_S) as caller:
         cut = dice.randrange(len(raw) + 1)
         try:

@@ -1,4 +1,4 @@
-"""What the core offers plugins, seen from both ends: stop, gate, detach, replies, retries, pages."""
+"""What the core offers plugins, seen from both ends: stop, gate, detach, replies, attempts."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ ONE, TWO, DONE = b"data: 1\n\n", b"data: 2\n\n", b"data: [DONE]\n\n"
 STREAM = head(200, (b"Content-Type", b"text/event-stream"), (b"Transfer-Encoding", b"chunked"))
 
 # Each request says in a field of ours what is to be done with it; a page tells how each one ended.
-PLUGIN = '''
+PLUGIN = """
 import asyncio
+import sys
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -36,7 +37,7 @@ from gateway import Again, Endpoint, Reply, hookimpl
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """reads: What to read of bodies."""
+    pass
 
 
 async def late(reply=None, error=None):
@@ -68,8 +69,7 @@ class Plugin:
     async def lifespan(self, gateway):
         self.gateway = gateway
         yield
-        print_to = __import__("sys").stderr
-        print_to.write("lifespan closed\\n")
+        sys.stderr.write("lifespan closed\\n")
 
     @hookimpl
     def endpoints(self, gateway):
@@ -119,7 +119,7 @@ class Plugin:
     @hookimpl
     def account(self, exchange):
         self.ended.append(f"{(exchange.control(b'do') or b'').decode()} {exchange.outcome}")
-'''
+"""
 
 
 @pytest.fixture(scope="module")
