@@ -193,6 +193,7 @@ class Caller(asyncio.Protocol):
         "_has_begun",
         "_head",
         "_headers_over",
+        "_is_old",
         "_keep",
         "_message_done",
         "_paused",
@@ -242,6 +243,7 @@ class Caller(asyncio.Protocol):
         self._body_slices = 0
         self._rate_bytes = 0
         self._has_begun = False
+        self._is_old = False
         self._body_bytes = 0
         self._body_since_ns = 0
         self._trailer_bytes = 0
@@ -560,6 +562,7 @@ class Caller(asyncio.Protocol):
             self._refuse(refusal)
             return
         self._keep = screened.keep
+        self._is_old = exchange.version == "1.0"
         self._has_begun = False
         size = screened.size
         self.body = body = RequestBody(self, size, is_chunked=screened.is_chunked)
@@ -669,9 +672,13 @@ class Caller(asyncio.Protocol):
         has_begun = self._has_begun
         self._leave()
         if has_begun:
-            # Whatever is said now would stand in the middle of the answer: a reset says enough.
+            # Whatever is said now would stand in the middle of the answer: its missing end says
+            # enough, and where only the close ends it (HTTP/1.0) a reset does.
             self.listener.refused(refusal, self.peer)
-            self.cut(reset_too=True)
+            if self._is_old:
+                self.cut(reset_too=True)
+            elif not self.transport.is_closing():
+                self._goodbye(unread=True)
         else:
             self._refuse(refusal)
 

@@ -61,7 +61,7 @@ def lifespan(gateway: Gateway) -> AbstractAsyncContextManager[Any]:  # type: ign
 
 @hookspec
 def endpoints(gateway: Gateway) -> Iterable[Endpoint | Route]:  # type: ignore[empty-body]
-    """List what the plugin serves: `Endpoint`s (aiohttp) and `Route`s that enter the line."""
+    """List what the plugin serves: `Endpoint`s (aiohttp) and `Route`s; a fault stops the start."""
 
 
 @hookspec
@@ -98,7 +98,7 @@ def pick(exchange: Exchange) -> Target | None:
 @hookspec
 async def send(exchange: Exchange, attempt: Attempt) -> Reply | Skip | None:
     """Target known, no byte out: credentials, dialect, the open row. A Reply stops, SKIP takes the
-    next target.
+    next target; a fault is a 500.
     """
 
 

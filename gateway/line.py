@@ -31,7 +31,7 @@ from gateway.exchange import (
 )
 from gateway.headers import Headers
 from gateway.log import get
-from gateway.opening import opened
+from gateway.opening import is_event_stream, opened
 from gateway.outlet import Null
 from gateway.relay import LAST_CHUNK
 from gateway.reply import Head, Reply
@@ -339,13 +339,16 @@ class Line(Asking):
         headers = answer.headers.copy() if exchange.plan.answer else answer.headers
         head = Head(answer.status, answer.reason, headers)
         kind = answer.kind
-        if kind is not None and kind.startswith(b"text/event-stream"):
+        if is_event_stream(kind):
             exchange.streaming = True
         self._edit(head)
         relay = self.relay = opened(
             self, head, answer, length=answer.length, kind=kind, coding=answer.coding
         )
-        if answer.ended:
+        if relay.is_silent:
+            answer.abort()  # a body that a plugin's status rules out is not read to its end
+            relay.feed(b"", True)
+        elif answer.ended:
             relay.feed(answer.take(), True)
         else:
             answer.attach(relay)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 EVENT_STREAM: Final = b"text/event-stream"
 _BODILESS: Final = (204, 304)
-_PLAIN: Final = (None, b"", b"identity")
+_PLAIN: Final = (b"", b"identity")
 
 
 def opened(
@@ -41,7 +41,9 @@ def opened(
     """
     plan = line.exchange.plan
     is_silent = line.exchange.method == b"HEAD" or head.status in _BODILESS
-    is_events = kind is not None and kind.startswith(EVENT_STREAM)
+    is_events = is_event_stream(kind)
+    if answer is not None and answer.bodiless and not is_silent:
+        length = b"0"  # a plugin made another status of one that has no body
     watching = None
     if not is_silent and (
         plan.watches or (is_events and answer is not None and answer.close_delimited)
@@ -62,9 +64,15 @@ def opened(
         if watching is None
         else Watched(line.exchange, line, line.outlet, answer, text, watching, chunked=chunked)
     )
+    relay.is_silent = is_silent
     relay.keeps = keep
     relay.is_unframed = unframed
     return relay
+
+
+def is_event_stream(kind: bytes | None) -> bool:
+    """Whether a Content-Type says so; types do not heed case (RFC 9110 section 8.3.1)."""
+    return kind is not None and kind[: len(EVENT_STREAM)].lower() == EVENT_STREAM
 
 
 def _watching(
@@ -86,7 +94,7 @@ def _watching(
     decoder = None
     if rewriters or taps[0] or taps[1] or events:
         decoder = _decoder(line, coding, taps, bool(rewriters))
-        events = events and (decoder is not None or coding in _PLAIN)
+        events = events and (decoder is not None or _is_plain(coding))
     if not (rewriters or taps[0] or taps[1] or events):
         return None
     return Watching(taps[0], taps[1], rewriters, decoder, events=events, needs_marker=needs_marker)
@@ -153,7 +161,7 @@ def _decoder(
     line: Line, coding: bytes | None, taps: tuple[list[Any], list[Any]], has_rewriters: bool
 ) -> Decoder | None:
     """A decoder for an answer that came compressed although we asked for it plain."""
-    if coding is None or coding.strip().lower() in _PLAIN:
+    if coding is None or _is_plain(coding):
         return None
     coding = coding.strip().lower()
     if Decoder.knows(coding):
@@ -171,3 +179,7 @@ def _decoder(
     taps[0].clear()
     taps[1].clear()
     return None
+
+
+def _is_plain(coding: bytes | None) -> bool:
+    return coding is None or coding.strip().lower() in _PLAIN

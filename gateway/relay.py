@@ -68,6 +68,7 @@ class Relay:
         "exchange",
         "fault",
         "is_over",
+        "is_silent",
         "is_unframed",
         "keeps",
         "line",
@@ -94,6 +95,7 @@ class Relay:
         self.fault: GatewayError | None = None
         self.outcome: str | None = None  # what a whole answer counts as; None for an upstream's own
         self.keeps = False  # whether the caller's connection goes on afterwards
+        self.is_silent = False  # there is no body, whatever the upstream sends
         self.is_unframed = False  # HTTP/1.0 without a length: only the close ends the body
         self._head: bytes | None = head
         self._waiter: asyncio.Future[None] | None = None

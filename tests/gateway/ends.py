@@ -15,7 +15,7 @@ import asyncio
 import gc
 import socket
 import struct
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import uvloop
@@ -52,6 +52,12 @@ def run(story: Coroutine[Any, Any, T]) -> T:
             _opened.pop().close()
     assert heard == []
     return result
+
+
+async def until(true: Callable[[], object]) -> None:
+    """Let the loop run until something holds."""
+    while not true():
+        await asyncio.sleep(0.001)  # noqa: ASYNC110  # what is waited for has no event of its own
 
 
 def limits(**written: str | int) -> Limits:
@@ -163,7 +169,7 @@ class Listening:
 
 
 async def connect(port: int, *, receive_bytes: int | None = None) -> End:
-    """Connect to a port of this machine. receive_bytes: of the kernel's buffer, for slow readers."""
+    """Connect to a port of this machine. receive_bytes: of the kernel's buffer, to read slowly."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     if receive_bytes is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)

@@ -15,21 +15,20 @@ SLACK_MAX = 20
 # Files above the limit: ceiling and reason. An entry must be needed and tight.
 LONGER: dict[str, tuple[int, str]] = {
     "gateway/caller.py": (
-        690,
+        775,
         "one connection is one state machine; its states share their fields",
     ),
-    "gateway/exchange.py": (330, "the record that flows; half of it is the list of its fields"),
-    "gateway/line.py": (675, "one request from accept to account, to be read top to bottom"),
-    "gateway/plugins.py": (375, "each fault of a plugin has its own message and way out"),
-    "gateway/relay.py": (415, "the plain and the watched relay keep one promise about the end"),
-    "gateway/server.py": (325, "start, reload, drain and end mirror each other"),
+    "gateway/exchange.py": (393, "the record that flows; half of it is the list of its fields"),
+    "gateway/line.py": (576, "one request from accept to account, to be read top to bottom"),
+    "gateway/plugins.py": (397, "each fault of a plugin has its own message and way out"),
+    "gateway/refusal.py": (352, "each thing refused has its own reason and message"),
+    "gateway/relay.py": (572, "the plain and the watched relay keep one promise about the end"),
+    "gateway/server.py": (351, "start, reload, drain and end mirror each other"),
     "gateway/upstream.py": (
-        595,
+        607,
         "one connection is one state machine; its states share their fields",
     ),
 }
-
-# Functions above the limit, as "path:name".
 LONGER_FUNCTIONS: dict[str, tuple[int, str]] = {}
 
 
