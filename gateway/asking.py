@@ -8,6 +8,7 @@ on purpose is an answer.
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from gateway.errors import GatewayError, OwnFault
@@ -27,6 +28,9 @@ FAULT: Final = "The gateway failed to handle this request."
 NO_TARGET: Final = "There is no upstream left to try."
 
 T = TypeVar("T")
+
+# RFC 9112 section 3.2.1: a path and query, without a space or control byte in it.
+_PATH: Final = re.compile(rb"/[\x21-\x7e]*")
 
 
 class Asking:
@@ -96,13 +100,19 @@ class Asking:
                 self._excuse(hook, error)
             else:
                 if target is not None:
-                    return self._checked(hook, target, Target)
+                    return self._sound(hook, self._checked(hook, target, Target))
         self._check_stop()
         provider = exchange.provider
         if provider is None or skipped:
             raise OwnFault(NO_TARGET, status=503, code="no_target")
         origin, path = provider.locate(exchange.path, exchange.account_id)
         return Target(provider, origin, path)
+
+    def _sound(self, hook: Callable[..., Any], target: Target) -> Target:
+        """A plugin may have made the path of a caller's words: it must not end its line."""
+        if _PATH.fullmatch(target.path) is None:
+            raise self.blame(hook, ValueError("the target's path is not one"))
+        return target
 
     async def _send(self, attempt: Attempt) -> Reply | bool:
         """True to go on, False for the next target, or a Reply."""
@@ -218,7 +228,10 @@ class Asking:
             error = TypeError(f"wanted a {kind.__name__} or None, got {type(view).__name__}")
             raise self.blame(hook, error)
         self._check_stop()
-        if kind is Reply:
+        if isinstance(view, Reply):
+            if not isinstance(view.body, bytes):
+                body = type(view.body).__name__
+                raise self.blame(hook, TypeError(f"a Reply's body is bytes, not {body}"))
             self._giver = self.exchange.plan.owner(hook)
         return view
 

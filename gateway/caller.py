@@ -16,7 +16,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol, cast
 
 import httptools
 
@@ -102,6 +102,10 @@ class RequestBody:
         self.held.append(data)
         self.held_bytes = self.received = len(data)
         self.complete = True
+
+    def let_go(self) -> None:
+        """The exchange is over: point at nobody, so that the collector is not needed."""
+        self.caller = self.take = None
 
     def wanted(self) -> None:
         """Somebody is about to read: an Expect: 100-continue is answered now and not before."""
@@ -194,6 +198,7 @@ class Caller(asyncio.Protocol):
         "_head",
         "_headers_over",
         "_is_old",
+        "_is_turned_away",
         "_keep",
         "_message_done",
         "_paused",
@@ -216,6 +221,9 @@ class Caller(asyncio.Protocol):
         "state",
         "transport",
     )
+
+    # Connections of the process that are open only until they have read that they are too many.
+    turned_away: ClassVar[int] = 0
 
     def __init__(self, listener: Listener) -> None:
         self.listener = listener
@@ -244,6 +252,7 @@ class Caller(asyncio.Protocol):
         self._rate_bytes = 0
         self._has_begun = False
         self._is_old = False
+        self._is_turned_away = False
         self._body_bytes = 0
         self._body_since_ns = 0
         self._trailer_bytes = 0
@@ -345,16 +354,15 @@ class Caller(asyncio.Protocol):
         name = transport.get_extra_info("peername")
         self.peer = f"{name[0]}:{name[1]}" if isinstance(name, tuple) else "unix"
         self.transport.set_write_buffer_limits(self.limits.buffer_bytes_max)
-        if len(listener.connections) >= self.limits.connections_max:
-            self.state = CLOSED
-            text = "Too many connections are open."
-            refusal = Refusal(503, "connections", text, "connections_max")
-            listener.refused(refusal, self.peer)
-            self.transport.write(refusal_bytes(refusal))
-            self.transport.close()  # at once: whoever is too many is not lingered for
-            return
+        is_too_many = len(listener.connections) - Caller.turned_away >= self.limits.connections_max
         listener.connections.add(self)
         listener.clock.watch(self)
+        if is_too_many:
+            # It lingers until its answer has arrived, but takes nobody's place.
+            self._is_turned_away = True
+            Caller.turned_away += 1
+            text = "Too many connections are open."
+            self._refuse(Refusal(503, "connections", text, "connections_max"))
 
     def data_received(self, data: bytes) -> None:
         state = self.state
@@ -380,6 +388,8 @@ class Caller(asyncio.Protocol):
         listener = self.listener
         listener.clock.unwatch(self)
         listener.connections.discard(self)
+        if self._is_turned_away:
+            Caller.turned_away -= 1
         self._leave()
         del self.parser, self.on_body  # both point back here; the collector is not to be needed
 
@@ -637,6 +647,8 @@ class Caller(asyncio.Protocol):
     def _feed_chunks(self, data: bytes) -> bool:
         try:
             self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._surplus = True  # it belongs to a request behind this one
         except httptools.HttpParserError as error:
             if not self._message_done:
                 self._break_body(

@@ -457,9 +457,13 @@ class Line(Asking):
         outcome = _outcome_of(error)
         try:
             await self._give(self._shaped(error, outcome), rewritten=False)
-        except (
-            GatewayError
-        ) as fault:  # an `answer` hook failed on the error page: say the least, without it
+        except Exception as cause:
+            # An `answer` hook failed on the error page, or spoiled it: say the least, without it.
+            if not isinstance(cause, GatewayError):
+                log.error("line_failed", error=repr(cause), exc_info=cause)
+            fault = (
+                cause if isinstance(cause, GatewayError) else OwnFault(FAULT, detail=repr(cause))
+            )
             exchange.plan = exchange.plan.bare()
             exchange.error = fault
             self.relay = None
@@ -551,6 +555,9 @@ class Line(Asking):
         if self._gates:
             self._close_gates()
         exchange.line = None
+        self.body.let_go()
+        if self._upload is not None:
+            self._upload.let_go()
         self.gateway.lines.discard(self)
         self.relay = self._answer = self._upload = self._task = None
 

@@ -12,6 +12,7 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING, Final
 
 from gateway.errors import OwnFault
+from gateway.framing import is_reason_safe
 from gateway.headers import HOP_BY_HOP
 from gateway.refusal import reason_of
 from gateway.shapes import Shapes, by_table
@@ -81,6 +82,12 @@ def date() -> bytes:
 
 
 def _status_line(status: int, reason: bytes) -> bytes:
+    if not 100 <= status <= 999 or not is_reason_safe(reason):
+        raise OwnFault(
+            "The gateway made an answer that cannot be sent.",
+            code="bad_status",
+            detail="a plugin set a status outside 100..999 or control bytes in the reason",
+        )
     line = b"HTTP/1.1 %d %b\r\n" % (status, reason)
     if len(_status_lines) < _STATUS_LINES_MAX:
         _status_lines[status, reason] = line

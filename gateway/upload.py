@@ -69,6 +69,10 @@ class Upload:
             body.resume()  # the dead connection may have made it rest
         return self._answer
 
+    def let_go(self) -> None:
+        """The exchange is over: point at nobody, so that the collector is not needed."""
+        self._connection = self._answer = self._kept = None
+
     def _take(self, data: bytes, complete: bool) -> None:
         """A slice from the caller; where the upstream is gone or done already, it is read away."""
         framed = self._frame(data, complete)

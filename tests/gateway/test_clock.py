@@ -57,7 +57,7 @@ def test_what_is_watched_twice_is_asked_once():
 def test_one_that_leaves_while_it_is_asked_is_not_asked_again():
     async def story() -> tuple[int, int]:
         made = clock()
-        leaving, staying = Item(lambda item: made.unwatch(item)), Item()
+        leaving, staying = Item(made.unwatch), Item()
         for item in (leaving, staying):
             made.watch(item)
         await asyncio.sleep(TICK_S * 2.3)

@@ -98,7 +98,7 @@ async def told(asked: bytes, says: bytes, *plugins: object, **tables: Any) -> tu
 
 
 def parts(raw: bytes) -> tuple[bytes, list[bytes], bytes]:
-    """Take an answer apart: status line, framing fields, body. All others must have come through."""
+    """Take an answer apart: status line, framing fields, body. All others must be there."""
     top, _, body = raw.partition(b"\r\n\r\n")
     start, *fields = top.split(b"\r\n")
     assert [field for field in fields if field == b"A: 1"]

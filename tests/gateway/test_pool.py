@@ -9,17 +9,18 @@ import ssl
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 import trustme
 
-from gateway import Attempt, OwnFault, Target, UpstreamFault
+from gateway import Attempt, OwnFault, UpstreamFault
 from gateway.clock import Clock
 from gateway.origins import Origin
 from gateway.pool import Pool
 from gateway.testing import ScriptedUpstream, Tls, answers, attempt_of, exchange
 from gateway.upstream import Upstream
-from tests.gateway.ends import End, Listening, limits, run
+from tests.gateway.ends import End, Listening, limits, run, until
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -61,8 +62,7 @@ async def used(ours: Upstream, theirs: End) -> None:
     answer = ours.ask(REQUEST, is_head=False, uploading=False)
     await theirs.exactly(len(REQUEST))
     await theirs.send(ANSWER)
-    while not answer.ended:
-        await asyncio.sleep(0.001)
+    await until(lambda: answer.ended)
 
 
 # -- kept connections ------------------------------------------------------------------------------
@@ -247,9 +247,14 @@ def test_whatever_ends_a_connection_makes_room_for_another():
     async def story() -> None:
         listening = Listening()
         async with pooled(origin_connections_max=1) as pool:
-            for leave in (End.close, End.reset, lambda _: ours.drop()):
+            for who in ("theirs", "theirs by a reset", "ours"):
                 ours, theirs = await connected(pool, listening)
-                leave(theirs)
+                if who == "ours":
+                    ours.drop()
+                elif who == "theirs":
+                    theirs.close()
+                else:
+                    theirs.reset()
                 await asyncio.sleep(0.02)
                 assert pool.size == 0
 
@@ -346,9 +351,7 @@ def test_a_handshake_that_is_not_made_in_time_reached_nobody():
         listening = Listening()
         async with pooled() as pool:
             with pytest.raises(UpstreamFault) as caught:
-                await pool.connect(
-                    Origin("https", "localhost", listening.port), attempt(0.1), 0
-                )
+                await pool.connect(Origin("https", "localhost", listening.port), attempt(0.1), 0)
             theirs = await listening.accept()
             assert (await theirs.rest())[:1] == b"\x16"  # a client hello, and then the end
         assert caught.value.reached is False
@@ -401,7 +404,7 @@ def test_an_ipv6_address_is_connected_to():
     run(story())
 
 
-class Resolving(asyncio.AbstractEventLoop):
+class Resolving:
     """The loop, with a resolver of our own: the edge where names become addresses."""
 
     def __init__(self, *addresses: str) -> None:
@@ -410,12 +413,10 @@ class Resolving(asyncio.AbstractEventLoop):
         self.asked: list[tuple[str, int]] = []
         self.is_away = False
 
-    def __getattribute__(self, name: str) -> object:
-        if name in ("loop", "addresses", "asked", "is_away", "getaddrinfo"):
-            return object.__getattribute__(self, name)
-        return getattr(object.__getattribute__(self, "loop"), name)
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.loop, name)
 
-    async def getaddrinfo(self, host: str, port: int, **rest: object) -> list[tuple]:  # type: ignore[override]
+    async def getaddrinfo(self, host: str, port: int, **rest: object) -> list[tuple]:
         self.asked.append((host, port))
         if self.is_away:
             raise socket.gaierror(socket.EAI_AGAIN, "the resolver is away")
@@ -431,8 +432,9 @@ class Resolving(asyncio.AbstractEventLoop):
 @contextlib.asynccontextmanager
 async def resolved(*addresses: str, **written: str | int) -> AsyncIterator[tuple[Pool, Resolving]]:
     loop = Resolving(*addresses)
-    clock = Clock(loop)
-    pool = Pool(loop, clock, limits(**written))
+    as_loop = cast("asyncio.AbstractEventLoop", loop)
+    clock = Clock(as_loop)
+    pool = Pool(as_loop, clock, limits(**written))
     try:
         yield pool, loop
     finally:
@@ -659,7 +661,7 @@ def test_no_protocol_but_ours_is_agreed_on(authority, tmp_path):
     """Without this an upstream could answer in HTTP/2."""
     tls = certified(authority, tmp_path, "localhost")
     tls.context.set_alpn_protocols(["h2", "http/1.1"])
-    agreed = []
+    agreed: list[str] = []
 
     async def story() -> None:
         async with pooled() as pool:
@@ -669,5 +671,3 @@ def test_no_protocol_but_ours_is_agreed_on(authority, tmp_path):
     with ScriptedUpstream(answers(), tls=tls) as upstream:
         run(story())
     assert agreed == ["http/1.1"]
-
-

@@ -79,8 +79,7 @@ def host_allowed(host: bytes, config: Config = CONFIG) -> bool:
     try:
         Screen(config).pass_over(request((b"Host", host)))
     except Refusal as refusal:
-        assert (refusal.status, refusal.code) == (403, "host_not_allowed")
-        return False
+        return (refusal.status, refusal.code) != (403, "host_not_allowed")
     return True
 
 

@@ -7,6 +7,7 @@ import gzip
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import Any
 
 import hypothesis
@@ -268,7 +269,7 @@ def test_a_head_that_was_still_here_goes_out_before_the_cut(make):
 @pytest.mark.parametrize("make", KINDS)
 def test_after_the_end_nothing_more_happens(make):
     for end in (
-        lambda relay: fed(relay),
+        fed,
         lambda relay: relay.fail(CUT),
         lambda relay: relay.stop("stopped", b"", CUT),
         lambda relay: relay.stop("stopped", b"tail", CUT),
@@ -600,8 +601,10 @@ CHAINS = st.lists(st.sampled_from([Same, SameEvents]), max_size=4)
 @hypothesis.given(BODIES, st.lists(st.integers(0, 60), max_size=8), CHAINS, st.booleans())
 def test_who_changes_nothing_changes_nothing(body, cuts, chain, events):
     edges = sorted({0, len(body), *(min(cut, len(body)) for cut in cuts)})
-    slices = [body[start:end] for start, end in zip(edges, edges[1:], strict=False)]
-    record, seen, sent = Record(), [], []
+    slices = [body[start:end] for start, end in pairwise(edges)]
+    record = Record()
+    seen: list[bytes] = []
+    sent: list[bytes] = []
     made = [make() for make in chain]
     relay = watched(record, *made, upstream=[seen.append], caller=[sent.append], events=events)
     fed(relay, *slices)
@@ -749,7 +752,8 @@ def test_a_tap_sees_the_events_that_a_rewriter_of_bytes_sends():
 
 
 def test_a_tap_is_not_called_for_nothing():
-    record, seen = Record(), []
+    record = Record()
+    seen: list[bytes] = []
     fed(watched(record, Held(), upstream=[seen.append], caller=[seen.append]), b"a", last=b"")
 
     assert seen == [b"a", b"a"]
@@ -757,7 +761,8 @@ def test_a_tap_is_not_called_for_nothing():
 
 @pytest.mark.parametrize("side", ["upstream", "caller"])
 def test_a_tap_that_raises_is_dropped_and_told_of_once_and_the_bytes_flow(side):
-    record, seen = Record(), []
+    record = Record()
+    seen: list[bytes] = []
 
     def fails(data: bytes) -> None:
         raise LookupError("on purpose")
@@ -866,7 +871,11 @@ def test_and_whole_with_it(rewriters, last):
 # -- compressed answers ----------------------------------------------------------------------------
 
 TEXT = b"data: {}\n\n" * 50 + DONE
-CODINGS = {b"gzip": gzip.compress, b"x-gzip": gzip.compress, b"deflate": zlib.compress}
+CODINGS: dict[bytes, Callable[[bytes], bytes]] = {
+    b"gzip": gzip.compress,
+    b"x-gzip": gzip.compress,
+    b"deflate": zlib.compress,
+}
 
 
 def sliced(data: bytes, size: int) -> list[bytes]:
@@ -876,7 +885,8 @@ def sliced(data: bytes, size: int) -> list[bytes]:
 @pytest.mark.parametrize("size", [1, 7, 10_000])
 @pytest.mark.parametrize("coding", CODINGS)
 def test_watchers_see_an_answer_plain_and_the_caller_gets_it_as_it_came(coding, size):
-    record, seen, events = Record(), [], Events()
+    record, events = Record(), Events()
+    seen: list[bytes] = []
     packed = CODINGS[coding](TEXT)
     relay = watched(record, upstream=[seen.append, events], coding=coding, events=True)
     fed(relay, *sliced(packed, size))
@@ -935,7 +945,8 @@ def test_an_answer_that_is_not_packed_as_it_says_is_cut_for_a_rewriter():
 
 
 def test_and_passes_where_it_is_only_watched():
-    record, seen, events = Record(), [], Events()
+    record, events = Record(), Events()
+    seen: list[bytes] = []
     relay = watched(record, upstream=[seen.append], caller=[events], coding=b"gzip", events=True)
     fed(relay, b"this is ", b"no gzip")
 

@@ -1,4 +1,4 @@
-"""A request body on its way up: slice by slice, once, and again only where that is no second time."""
+"""A body on its way up: slice by slice, once, and again only where that is no second time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gateway.pool import Pool
 from gateway.testing import attempt_of, chunk, chunked, exchange
 from gateway.upload import Upload, framed_chunk
 from gateway.upstream import Answer, Upstream
-from tests.gateway.ends import End, Listening, limits, run
+from tests.gateway.ends import End, Listening, limits, run, until
 
 HEAD = b"POST / HTTP/1.1\r\nHost: a\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -208,8 +208,7 @@ def test_a_caller_rests_while_the_upstream_does_not_read():
                 body.feed(bytes(100_000), False)
                 sent += 1
             await theirs.exactly(sent * len(chunk(bytes(100_000))))
-            while up.reading.is_resting:
-                await asyncio.sleep(0.001)
+            await until(lambda: not up.reading.is_resting)
             body.feed(b"", True)
 
     run(story())
@@ -281,8 +280,7 @@ def test_the_very_same_bytes_go_to_a_fresh_connection(is_sized, late):
             body, upload = up.body(9 if is_sized else None)
             body.feed(b"abc", False)
             failing = asyncio.ensure_future(stale(up, body, upload))
-            while not upload.is_under_way:
-                await asyncio.sleep(0)
+            await until(lambda: upload.is_under_way)
             if late == "during":
                 body.feed(b"def", False)
                 body.feed(b"ghi", True)
@@ -342,8 +340,7 @@ def test_a_caller_that_rested_for_a_dead_connection_goes_on_for_the_fresh_one():
             assert upload.may_replay
             answer, theirs = await again(up, upload)
             assert await theirs.exactly(len(sent)) == sent
-            while up.reading.is_resting:
-                await asyncio.sleep(0.001)
+            await until(lambda: not up.reading.is_resting)
             body.feed(b"", True)
             assert await theirs.exactly(5) == b"0\r\n\r\n"
             await theirs.send(ANSWER)

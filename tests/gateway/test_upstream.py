@@ -1,4 +1,4 @@
-"""One connection to an upstream: what its bytes mean, when it is kept, and what it may be blamed for.
+"""One connection to an upstream: what its bytes mean, when it is kept, who may have seen what.
 
 Most stories play the upstream by hand; those with TLS have a scripted one.
 """
@@ -11,9 +11,12 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
+from typing import TypeVar
 
+import hypothesis
+import hypothesis.strategies as st
 import pytest
 import trustme
 
@@ -23,7 +26,9 @@ from gateway.origins import Origin
 from gateway.pool import Pool
 from gateway.testing import ScriptedUpstream, Tls, Visit, attempt_of, chunk, chunked, exchange
 from gateway.upstream import Answer, Upstream
-from tests.gateway.ends import End, Listening, limits, run
+from tests.gateway.ends import End, Listening, Wire, limits, run, until
+
+T = TypeVar("T")
 
 REQUEST = b"GET /v1/x HTTP/1.1\r\nHost: a\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -89,11 +94,6 @@ class Talk:
 async def whole(answer: Answer) -> None:
     while not answer.ended and answer.fault is None:
         await answer.news()
-
-
-async def until(true: Any) -> None:
-    while not true():
-        await asyncio.sleep(0.001)
 
 
 @contextlib.asynccontextmanager
@@ -968,3 +968,121 @@ def test_an_upload_that_was_whole_leaves_a_connection_that_is_kept():
             assert talk.is_kept
 
     run(story())
+
+
+# -- whatever comes --------------------------------------------------------------------------------
+
+
+def cut(data: bytes, cuts: list[int]) -> list[bytes]:
+    edges = sorted({0, len(data), *(min(at, len(data)) for at in cuts)})
+    return [data[start:end] for start, end in pairwise(edges)]
+
+
+class Fed:
+    """A connection over no network at all, which is fed slices."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.wire = Wire()
+        self.sock = socket.socket()
+        self.ours = Upstream(pool, Origin("http", "127.0.0.1"), self.sock)
+        self.ours.connection_made(self.wire)
+        self.pool = pool
+
+    def answered(
+        self, slices: list[bytes], listens_at: int, *, is_head: bool
+    ) -> tuple[Answer, Sink]:
+        """Ask, and feed slices until the answer is over. listens_at: where a sink is attached."""
+        sink = Sink()
+        answer = self.ours.ask(REQUEST, is_head=is_head, uploading=False)
+        for number, data in enumerate(slices):
+            if number == listens_at:
+                answer.attach(sink)
+            if not self.wire.ending:
+                self.ours.data_received(data)
+        if len(slices) <= listens_at:
+            answer.attach(sink)
+        return answer, sink
+
+    @property
+    def is_kept(self) -> bool:
+        return self.pool.idle(self.ours.origin) is self.ours
+
+
+def fed(story: Callable[[Fed], T]) -> T:
+    async def told() -> T:
+        loop = asyncio.get_running_loop()
+        clock = Clock(loop)
+        made = Fed(Pool(loop, clock, limits()))
+        try:
+            return story(made)
+        finally:
+            made.ours.connection_lost(None)
+            made.sock.close()
+            clock.close()
+
+    return run(told())
+
+
+BODIES = st.binary(max_size=40)
+INTERIM = st.sampled_from(
+    [b"", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early\r\nA: b\r\n\r\n"]
+)
+# An answer as it is written, whether to a HEAD, and its body.
+ANSWERS = st.one_of(
+    BODIES.map(
+        lambda body: (
+            b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body,
+            False,
+            body,
+        )
+    ),
+    st.lists(BODIES.filter(len), max_size=4).map(
+        lambda pieces: (CHUNKED + chunked(*pieces), False, b"".join(pieces))
+    ),
+    st.just((b"HTTP/1.1 204 No Content\r\n\r\n", False, b"")),
+    st.just((SIZED, True, b"")),
+)
+TALKS = st.lists(
+    st.tuples(INTERIM, ANSWERS, st.lists(st.integers(0, 200), max_size=6), st.integers(0, 7)),
+    min_size=1,
+    max_size=4,
+)
+
+
+@hypothesis.given(TALKS)
+def test_answers_come_out_as_they_went_in_however_they_are_cut(talks):
+    def story(made: Fed) -> None:
+        for interim, (raw, is_head, body), cuts, listens_at in talks:
+            answer, sink = made.answered(cut(interim + raw, cuts), listens_at, is_head=is_head)
+            assert (sink.body, sink.ended, sink.fault) == (body, True, None)
+            assert answer.head_known
+            assert made.is_kept
+
+    fed(story)
+
+
+@hypothesis.given(
+    ANSWERS,
+    st.lists(st.tuples(st.integers(0, 120), st.binary(max_size=3)), min_size=1, max_size=4),
+    st.binary(max_size=5),
+    st.lists(st.integers(0, 200), max_size=6),
+    st.integers(0, 7),
+)
+def test_whatever_bytes_come_are_an_answer_or_a_fault(answer, changes, surplus, cuts, listens_at):
+    whole, is_head, _ = answer
+    raw = bytearray(whole)
+    for at, data in changes:
+        raw[at : at + len(data)] = data
+    raw += surplus
+
+    def story(made: Fed) -> None:
+        got, sink = made.answered(cut(bytes(raw), cuts), listens_at, is_head=is_head)
+        assert not (got.ended and got.fault)
+        assert len(sink.body) <= len(raw)
+        if got.fault is not None:
+            assert made.wire.ending == "aborted"
+            assert sink.fault is got.fault
+        if made.wire.ending:
+            assert not made.is_kept
+
+    fed(story)

@@ -200,7 +200,7 @@ def test_a_silent_request_holds_nothing_once_its_caller_has_left(tmp_path: Path)
                 timeout=aiohttp.ClientTimeout(total=0.1),
             )
         async with asyncio.timeout(5):
-            while len(asyncio.all_tasks()) > before:  # noqa: ASYNC110 - nothing tells when
+            while len(asyncio.all_tasks()) > before:
                 await asyncio.sleep(0.01)
 
     run(tmp_path, story)
