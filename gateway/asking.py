@@ -30,7 +30,7 @@ NO_TARGET: Final = "There is no upstream left to try."
 T = TypeVar("T")
 
 # RFC 9112 section 3.2.1: a path and query, without a space or control byte in it.
-_PATH: Final = re.compile(rb"/[\x21-\x7e]*")
+_PATH: Final = re.compile(rb"/[\x21-\x7e\x80-\xff]*")
 
 
 class Asking:
