@@ -23,7 +23,7 @@ import httptools
 from gateway.exchange import Exchange
 from gateway.headers import Headers
 from gateway.refusal import Refusal, refusal_bytes
-from gateway.tcp import is_gone, reset
+from gateway.tcp import is_gone, reset, unacknowledged
 
 if TYPE_CHECKING:
     from gateway.clock import Clock
@@ -203,6 +203,7 @@ class Caller(asyncio.Protocol):
         "_message_done",
         "_paused",
         "_rate_bytes",
+        "_resets",
         "_served_one",
         "_since_ns",
         "_slices",
@@ -253,6 +254,7 @@ class Caller(asyncio.Protocol):
         self._has_begun = False
         self._is_old = False
         self._is_turned_away = False
+        self._resets = False
         self._body_bytes = 0
         self._body_since_ns = 0
         self._trailer_bytes = 0
@@ -321,12 +323,9 @@ class Caller(asyncio.Protocol):
             return
         self.state = CLOSED
         self._since_ns = time.monotonic_ns()
-        if reset_too and self.transport.get_write_buffer_size() == 0:
-            self._reset()
-        elif reset_too:
-            self._keep = False
-            self._surplus = True  # remembered for `resume_writing`: reset once the last byte is out
-            self.transport.set_write_buffer_limits(high=0)
+        if reset_too:
+            self._resets = True  # once the last byte has arrived: see `check`
+            self.listener.clock.watch_quickly(self)
         else:
             self.transport.close()
 
@@ -399,9 +398,7 @@ class Caller(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.is_full = False
-        if self.state == CLOSED and self._surplus:
-            self._reset()
-        elif self.line is not None:
+        if self.line is not None:
             self.line.drained()
 
     # -- llhttp ------------------------------------------------------------------------------------
@@ -429,6 +426,9 @@ class Caller(asyncio.Protocol):
     # -- deadlines ---------------------------------------------------------------------------------
 
     def check(self, now_ns: int) -> None:
+        if self._resets and self._has_arrived():
+            self._reset()
+            return
         if self._paused and is_gone(self._socket()):
             self.transport.abort()
             return
@@ -462,6 +462,13 @@ class Caller(asyncio.Protocol):
                 self.transport.abort()
         elif state == CLOSED and not self.is_full and waited > limits.stall_timeout:
             self.transport.abort()
+
+    def _has_arrived(self) -> bool:
+        """Whether the caller's kernel has all that was written."""
+        sock = self.transport.get_extra_info("socket")
+        if sock is None or self.transport.is_closing():
+            return True
+        return not self.transport.get_write_buffer_size() and not unacknowledged(sock)
 
     def _close_idle(self) -> None:
         """Close; bytes that a caller has not taken in all that time are not waited for."""

@@ -85,7 +85,9 @@ def _sort_slowly(answer: Answer, fields: Fields, version: str) -> str:
             if kind == _TYPE:
                 answer.kind = pair[1]
             elif kind == _ENCODING:
-                answer.coding = pair[1]
+                # Packed twice is packed in a way of its own (RFC 9110 section 5.3).
+                before = answer.coding
+                answer.coding = pair[1] if before is None else b"%b, %b" % (before, pair[1])
     named = named_by_connection(connection) - {b"keep-alive", b"close"}
     answer.headers.items = [pair for pair in passed if pair[0].lower() not in named]
     return wrong

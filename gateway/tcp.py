@@ -6,8 +6,10 @@ sent again?), and whether it has closed although we are not reading (has the cal
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import sys
+import termios
 from typing import Final
 
 _TCP_INFO: Final = getattr(socket, "TCP_INFO", 11) if sys.platform == "linux" else None
@@ -55,6 +57,16 @@ def is_gone(sock: socket.socket) -> bool:
     """Whether the other end has closed or reset, even if bytes of it are still unread."""
     info = _info(sock, 8)
     return info is not None and info[0] in _GONE
+
+
+def unacknowledged(sock: socket.socket) -> int:
+    """How many written bytes the other end's kernel has not acknowledged yet (SIOCOUTQ)."""
+    try:
+        return int.from_bytes(
+            fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0" * 4), sys.byteorder
+        )
+    except (OSError, ValueError):
+        return 0  # closed already, or a socket that does not say
 
 
 def reset(sock: socket.socket) -> None:

@@ -30,7 +30,7 @@ def test_what_is_watched_is_asked_once_a_tick_with_the_time():
     async def story() -> list[int]:
         made, item = clock(), Item()
         made.watch(item)
-        await asyncio.sleep(TICK_S * 2.3)
+        await asyncio.sleep(TICK_S * 2.6)
         made.close()
         return item.asked_ns
 
@@ -47,7 +47,7 @@ def test_what_is_watched_twice_is_asked_once():
         made, item = clock(), Item()
         made.watch(item)
         made.watch(item)
-        await asyncio.sleep(TICK_S * 1.2)
+        await asyncio.sleep(TICK_S * 1.5)
         made.close()
         return len(item.asked_ns)
 
@@ -60,7 +60,7 @@ def test_one_that_leaves_while_it_is_asked_is_not_asked_again():
         leaving, staying = Item(made.unwatch), Item()
         for item in (leaving, staying):
             made.watch(item)
-        await asyncio.sleep(TICK_S * 2.3)
+        await asyncio.sleep(TICK_S * 2.6)
         made.close()
         return len(leaving.asked_ns), len(staying.asked_ns)
 
@@ -72,7 +72,7 @@ def test_one_that_brings_another_does_not_disturb_the_round():
         made, late = clock(), Item()
         first = Item(lambda _: made.watch(late))
         made.watch(first)
-        await asyncio.sleep(TICK_S * 2.3)
+        await asyncio.sleep(TICK_S * 2.6)
         made.close()
         return len(first.asked_ns), len(late.asked_ns)
 
@@ -84,9 +84,9 @@ def test_a_clock_that_ran_out_of_what_to_watch_can_be_woken():
         made, first, second = clock(), Item(), Item()
         made.watch(first)
         made.unwatch(first)
-        await asyncio.sleep(TICK_S * 1.2)
+        await asyncio.sleep(TICK_S * 1.5)
         made.watch(second)
-        await asyncio.sleep(TICK_S * 1.2)
+        await asyncio.sleep(TICK_S * 1.5)
         made.close()
         return len(first.asked_ns), len(second.asked_ns)
 
@@ -103,7 +103,7 @@ def test_what_is_watched_quickly_is_asked_often_and_the_rest_is_not():
         return len(quick.asked_ns), len(slow.asked_ns)
 
     quick, slow = run(story())
-    assert 3 <= quick <= 5
+    assert 2 <= quick <= 5
     assert slow == 0
 
 
@@ -116,14 +116,16 @@ def test_one_can_be_watched_both_ways_and_leave_the_quick_one_alone():
         made, item = clock(), Item()
         made.watch(item)
         made.watch_quickly(item)
-        await asyncio.sleep(QUICK_TICK_S * 1.2)
+        await asyncio.sleep(QUICK_TICK_S * 2.5)
         made.unwatch_quickly(item)
         quick = len(item.asked_ns)
-        await asyncio.sleep(TICK_S)
+        await asyncio.sleep(TICK_S * 1.2)
         made.close()
         return quick, len(item.asked_ns)
 
-    assert run(story()) == (1, 2)
+    quick, all_of_them = run(story())
+    assert 1 <= quick <= 2
+    assert all_of_them == quick + 1
 
 
 def test_to_leave_is_to_leave_both():
@@ -132,7 +134,7 @@ def test_to_leave_is_to_leave_both():
         made.watch(item)
         made.watch_quickly(item)
         made.unwatch(item)
-        await asyncio.sleep(TICK_S * 1.2)
+        await asyncio.sleep(TICK_S * 1.5)
         made.close()
         return len(item.asked_ns)
 
@@ -155,7 +157,7 @@ def test_a_closed_clock_asks_nobody():
         made.watch(item)
         made.watch_quickly(item)
         made.close()
-        await asyncio.sleep(TICK_S * 1.2)
+        await asyncio.sleep(TICK_S * 1.5)
         return len(item.asked_ns)
 
     assert run(story()) == 0
@@ -175,7 +177,7 @@ def test_one_that_fails_stops_nobody_elses_deadlines():
 
         for item in (*others[:4], Item(fails), *others[4:]):
             made.watch(item)
-        await asyncio.sleep(TICK_S * 2.3)
+        await asyncio.sleep(TICK_S * 2.6)
         made.close()
         return min(len(item.asked_ns) for item in others), heard
 

@@ -663,8 +663,46 @@ def test_a_reply_that_streams_ends_when_its_caller_leaves():
             caller.close()
             await until(lambda: len(ends.told) == 2)
 
+            await until(lambda: made_bytes.is_closed)
+
     run(story())
     assert ends.told == [("settle", "client_abort"), ("account", "client_abort")]
+
+
+@pytest.mark.parametrize("how", ["stop", "rewriter"])
+def test_a_reply_that_streams_is_closed_however_it_ends(how):
+    made_bytes = Bytes(10**9, size=1000)
+
+    class Ends:
+        @hookimpl
+        async def prepare(self, exchange: Exchange) -> Reply:
+            return Reply(200, stream=made_bytes.stream())
+
+        @hookimpl
+        def tap(self, exchange: Exchange, side: str) -> Any:
+            def tap(data: bytes) -> None:
+                if exchange.bytes_sent > 5000 and how == "stop":
+                    exchange.stop("stopped", b"bye")
+
+            return tap
+
+        @hookimpl
+        def rewrite(self, exchange: Exchange) -> Any:
+            class Rewriter:
+                def feed(self, data: bytes) -> bytes:
+                    if exchange.bytes_sent > 5000 and how == "rewriter":
+                        raise LookupError("on purpose")
+                    return data
+
+                def end(self) -> bytes:
+                    return b""
+
+            return Rewriter()
+
+    ran = sent(Ends())
+
+    assert ran.ending == ("complete" if how == "stop" else "cut")
+    assert made_bytes.is_closed
 
 
 # -- leaving ---------------------------------------------------------------------------------------

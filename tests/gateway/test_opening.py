@@ -447,6 +447,15 @@ def test_an_answer_that_cannot_be_read_is_not_rewritten_but_refused(coding, logg
     assert any(coding.decode() in str(line.get("detail")) for line in logged)
 
 
+@pytest.mark.parametrize("first", [b"gzip", b"br"])
+def test_an_answer_packed_twice_is_not_read_as_if_it_were_packed_once(first):
+    twice = ((b"Content-Encoding", first), (b"Content-Encoding", b"gzip"))
+    ran = sent(answers(gzip.compress(gzip.compress(STREAM)), EVENTS, *twice), Rewrites(Upper))
+
+    assert (ran.status, ran.is_complete) == (502, True)
+    assert b"upstream_coding" in ran.body
+
+
 @pytest.mark.parametrize("coding", [b"br", b"zstd", b"gzip, br", b"unheard-of"])
 def test_an_answer_that_cannot_be_read_passes_unwatched(coding, logged):
     sees, settles = Sees("upstream", "caller", events=True), Settles()

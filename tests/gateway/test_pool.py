@@ -671,3 +671,36 @@ def test_no_protocol_but_ours_is_agreed_on(authority, tmp_path):
     with ScriptedUpstream(answers(), tls=tls) as upstream:
         run(story())
     assert agreed == ["http/1.1"]
+
+
+def test_no_descriptor_is_left_open_whatever_happens(tls):
+    def opened() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    async def connects(pool: Pool, upstream: ScriptedUpstream, refusing: int, silent: int) -> None:
+        """Make connections of every kind, good and bad, and close them."""
+        await pool.connect(secure(upstream, tls.ca_file), attempt(), 0)
+        for bad in (
+            origin(refusing),
+            secure(upstream, None),
+            secure(upstream, "/nowhere/ca.pem"),
+            Origin("http", "a", socket="/dev/null/x"),
+            Origin("https", "localhost", silent),
+        ):
+            with pytest.raises(UpstreamFault):
+                await pool.connect(bad, attempt(0.05), 0)
+        pool.close()
+
+    async def story(upstream: ScriptedUpstream) -> None:
+        refusing, silent = Listening(), Listening()
+        refusing.close()
+        async with pooled() as pool:
+            await connects(pool, upstream, refusing.port, silent.port)
+            await asyncio.sleep(0.1)  # what stays has been made: a resolver's thread, a context
+            before = opened()
+            for _ in range(3):
+                await connects(pool, upstream, refusing.port, silent.port)
+            await until(lambda: opened() <= before)
+
+    with ScriptedUpstream(answers(), tls=tls) as upstream:
+        run(story(upstream))
