@@ -73,7 +73,7 @@ def reset(sock: socket.socket) -> None:
     """Make the coming close a reset (RST), so that the other end cannot take it for an end."""
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
-    except OSError:
+    except (OSError, ValueError):  # closed already; uvloop's sockets say it with a ValueError
         return  # closed already: there is nobody left to tell
 
 
@@ -82,5 +82,5 @@ def _info(sock: socket.socket, size: int) -> bytes | None:
         return None
     try:
         return sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, size)
-    except OSError:
+    except (OSError, ValueError):  # closed already; uvloop's sockets say it with a ValueError
         return None
