@@ -20,6 +20,9 @@ TESTING := $(VENV)/.testing-$(VERSION)
 NODE := tests/sdk/node_modules/.package-lock.json
 
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input install
+# A lock file is whole, so nothing is resolved: for an extra that it names bare, as in google-auth[requests],
+# pip's resolver would take the newest release, which has no hash here.
+LOCKED := $(PIP) --no-deps --require-hashes
 UV := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --no-header
 
@@ -98,13 +101,13 @@ $(RUNTIME): requirements.lock pyproject.toml
 		$(PYTHON) -m venv --clear $(VENV) >&2; \
 	fi
 	@echo "Installing requirements.lock into $(VENV)" >&2
-	@$(PIP) --require-hashes -r requirements.lock >&2
+	@$(LOCKED) -r requirements.lock >&2
 	@$(PIP) --no-build-isolation --no-deps -e . >&2
 	@touch $@
 
 $(TESTING): $(RUNTIME) tests/requirements.lock
 	@echo "Installing tests/requirements.lock into $(VENV)" >&2
-	@$(PIP) --require-hashes -r tests/requirements.lock >&2
+	@$(LOCKED) -r tests/requirements.lock >&2
 	@touch $@
 
 .PHONY: debian
