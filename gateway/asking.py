@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gateway.gateway import Gateway
+    from gateway.routes import Found
     from gateway.upstream import Answer
 
 log = get("line")
@@ -39,6 +40,7 @@ class Asking:
     __slots__ = (
         "_answer",
         "_asked",
+        "_found",
         "_gates",
         "_giver",
         "_owners",
@@ -47,15 +49,15 @@ class Asking:
         "gateway",
     )
 
-    def __init__(self, gateway: Gateway, exchange: Exchange) -> None:
-        self.gateway = gateway
-        self.exchange = exchange
-        self._answer: Answer | None = None
-        self._asked: Callable[..., Any] | None = None  # the hook at work
-        self._gates: list[tuple[Awaitable[Reply | None], str]] = []
-        self._giver = ""  # the plugin that gave the Reply
-        self._owners: dict[int, str] | None = None
-        self._stopped: GatewayError | None = None
+    gateway: Gateway
+    exchange: Exchange
+    _answer: Answer | None
+    _asked: Callable[..., Any] | None  # the hook at work
+    _found: Found | None  # where the caller's target leads
+    _gates: list[tuple[Awaitable[Reply | None], str]] | None
+    _giver: str  # the plugin that gave the Reply
+    _owners: dict[int, str] | None
+    _stopped: GatewayError | None
 
     async def _ask(
         self, hooks: tuple[Callable[..., Any], ...], *, fails_open: bool = False
@@ -101,12 +103,17 @@ class Asking:
             else:
                 if target is not None:
                     return self._sound(hook, self._checked(hook, target, Target))
-        self._check_stop()
+        if self._stopped is not None:
+            raise self._stopped
         provider = exchange.provider
         if provider is None or skipped:
             raise OwnFault(NO_TARGET, status=503, code="no_target")
-        origin, path = provider.locate(exchange.path, exchange.account_id)
-        return Target(provider, origin, path)
+        found = self._found
+        if found is None or found.provider is not provider or found.path is not exchange.path:
+            return Target(provider, *provider.locate(exchange.path, exchange.account_id))
+        if found.target is None:
+            found.target = Target(provider, *provider.locate(found.path, found.account))
+        return found.target
 
     def _sound(self, hook: Callable[..., Any], target: Target) -> Target:
         """A plugin may have made the path of a caller's words: it must not end its line."""
@@ -149,7 +156,7 @@ class Asking:
     def gate(self, awaitable: Awaitable[Reply | None]) -> None:
         """The head waits for this (`Exchange.gate`)."""
         plugin = self.exchange.plan.owner(self._asked) if self._asked is not None else "?"
-        self._gates.append((awaitable, plugin))
+        self._gates = [*(self._gates or ()), (awaitable, plugin)]
 
     async def _wait_for_gates(self) -> Reply | None:
         """Wait for what hooks asked the head to wait for, at most as long as for a first byte."""
@@ -157,7 +164,7 @@ class Asking:
         limits = self.gateway.config.limits
         timeout_ns = attempt.first_byte_timeout_ns if attempt is not None else limits.stall_timeout
         async with asyncio.timeout(timeout_ns / 1e9):
-            for gate, plugin in self._gates:
+            for gate, plugin in self._gates or ():
                 try:
                     reply = await gate
                 except GatewayError:
@@ -171,7 +178,7 @@ class Asking:
         return None
 
     def _close_gates(self) -> None:
-        for gate, _ in self._gates:
+        for gate, _ in self._gates or ():
             close = getattr(gate, "cancel", None) or getattr(gate, "close", None)
             if close is not None:
                 close()

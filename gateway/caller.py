@@ -15,23 +15,24 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol, cast
 
 import httptools
 
+from gateway.body import RequestBody, WholeBody
+from gateway.chunks import Chunks
 from gateway.exchange import Exchange
-from gateway.headers import Headers
 from gateway.refusal import Refusal, refusal_bytes
 from gateway.tcp import is_gone, reset, unacknowledged
 
 if TYPE_CHECKING:
+    from gateway.body import Body
     from gateway.clock import Clock
     from gateway.config import Limits
     from gateway.refusal import Screened
+    from gateway.shapes import Flat
 
 END_OF_HEAD: Final = b"\r\n\r\n"
-BEFORE_CHUNKS: Final = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 # What the connection is waiting for.
@@ -46,6 +47,7 @@ CLOSED: Final = 5  # the last bytes to drain
 class Served(Protocol):
     """A line, as the connection sees it."""
 
+    def start(self) -> object: ...
     def leave(self) -> None: ...
     def drained(self) -> None: ...
 
@@ -53,132 +55,19 @@ class Served(Protocol):
 class Listener(Protocol):
     """What all connections of a listener share."""
 
+    loop: asyncio.AbstractEventLoop
     clock: Clock
     limits: Limits
     is_draining: bool
     has_pages: bool
     connections: set[Caller]
 
-    def serve(self, caller: Caller, exchange: Exchange, screened: Screened) -> Served | None: ...
+    def serve(
+        self, caller: Caller, exchange: Exchange, body: Body, screened: Screened
+    ) -> Served: ...
     def hand_over(self, target: bytes) -> asyncio.Protocol | None: ...
     def screened(self, exchange: Exchange) -> Screened: ...
     def refused(self, refusal: Refusal, peer: str) -> None: ...
-
-
-class RequestBody:
-    """The body on its way in: held until somebody takes it, then passed on slice by slice."""
-
-    __slots__ = (
-        "_waiter",
-        "caller",
-        "complete",
-        "held",
-        "held_bytes",
-        "is_chunked",
-        "received",
-        "size",
-        "take",
-        "whole",
-    )
-
-    def __init__(self, caller: Caller | None, size: int | None, *, is_chunked: bool) -> None:
-        self.caller = caller
-        self.size = size  # as announced, None with chunked
-        self.is_chunked = is_chunked
-        self.held: list[bytes] = []
-        self.held_bytes = 0
-        self.received = 0
-        self.whole: bytes | None = None
-        self.complete = not size and not is_chunked
-        self.take: Callable[[bytes, bool], None] | None = None
-        self._waiter: asyncio.Future[None] | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        return not self.size and not self.is_chunked
-
-    def take_whole(self, data: bytes) -> None:
-        """All of it came along with the head."""
-        self.held.append(data)
-        self.held_bytes = self.received = len(data)
-        self.complete = True
-
-    def let_go(self) -> None:
-        """The exchange is over: point at nobody, so that the collector is not needed."""
-        self.caller = self.take = None
-
-    def wanted(self) -> None:
-        """Somebody is about to read: an Expect: 100-continue is answered now and not before."""
-        if self.caller is not None:
-            self.caller.expect_no_more()
-
-    async def read(self, bytes_max: int) -> bytes | None:
-        """Read it all. None if it is larger than that: then what came so far stays held, for
-        streaming.
-        """
-        if self.size is not None and self.size > bytes_max:
-            return None
-        self.wanted()
-        while not self.complete:
-            if self.held_bytes > bytes_max:
-                return None
-            if self.caller is not None:
-                self.caller.resume_body()
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        return b"".join(self.held) if self.held_bytes <= bytes_max else None
-
-    def whole_now(self) -> bytes | None:
-        """The body, if all of it is here already, as with a small one that came along with its
-        head; else None.
-        """
-        if not self.complete:
-            return None
-        held = self.held
-        self.whole = held[0] if len(held) == 1 else b"".join(held)
-        return self.whole
-
-    def start(self, take: Callable[[bytes, bool], None]) -> None:
-        """From now on each slice goes to `take(slice, complete)`; what was held has been taken
-        already.
-        """
-        self.wanted()
-        self.held = []
-        self.held_bytes = 0
-        self.take = take
-        if self.caller is not None:
-            self.caller.resume_body()
-
-    def feed(self, data: bytes, complete: bool) -> None:
-        self.complete = complete
-        self.received += len(data)
-        if self.take is not None:
-            self.take(data, complete)
-            return
-        if data:
-            self.held.append(data)
-            self.held_bytes += len(data)
-        if self._waiter is not None:
-            if not self._waiter.done():
-                self._waiter.set_result(None)
-        elif (
-            not complete
-            and self.caller is not None
-            and self.held_bytes > self.caller.limits.buffer_bytes_max
-        ):
-            self.caller.pause_body()
-
-    # The upstream does not take the body, or takes it again (`gateway.upstream.Upload`).
-    def pause(self) -> None:
-        if self.caller is not None and not self.complete:
-            self.caller.pause_body()
-
-    def resume(self) -> None:
-        if self.caller is not None:
-            self.caller.resume_body()
 
 
 class Caller(asyncio.Protocol):
@@ -189,8 +78,8 @@ class Caller(asyncio.Protocol):
         "_body_bytes",
         "_body_left",
         "_body_since_ns",
-        "_body_slices",
         "_buffer",
+        "_chunks",
         "_drain_bytes",
         "_expects",
         "_fields",
@@ -199,24 +88,21 @@ class Caller(asyncio.Protocol):
         "_headers_over",
         "_is_old",
         "_is_turned_away",
+        "_is_upgrade",
         "_keep",
-        "_message_done",
         "_paused",
         "_rate_bytes",
         "_resets",
         "_served_one",
         "_since_ns",
-        "_slices",
         "_stalled_ns",
-        "_surplus",
-        "_trailer_bytes",
         "_url",
         "body",
+        "buffer_bytes_max",
         "is_full",
         "limits",
         "line",
         "listener",
-        "on_body",
         "parser",
         "peer",
         "state",
@@ -235,29 +121,26 @@ class Caller(asyncio.Protocol):
         self.line: Served | None = None
         self.body: RequestBody | None = None
         self.is_full = False
-        self._slices: list[bytes] = []
-        self.on_body = self._slices.append
+        self.buffer_bytes_max = listener.limits.buffer_bytes_max
+        self._chunks: Chunks | None = None
         self.parser = httptools.HttpRequestParser(self)
         self._buffer = bytearray()
         self._head = bytearray()
-        self._fields: list[tuple[bytes, bytes]] = []
+        self._fields: Flat = []
         self._url = b""
         self._headers_over = False
-        self._message_done = False
-        self._surplus = False
         self._expects = False
         self._keep = False
         self._paused = False
         self._body_left = 0
-        self._body_slices = 0
         self._rate_bytes = 0
         self._has_begun = False
         self._is_old = False
         self._is_turned_away = False
+        self._is_upgrade = False
         self._resets = False
         self._body_bytes = 0
         self._body_since_ns = 0
-        self._trailer_bytes = 0
         self._served_one = False
         self._active = False
         self._stalled_ns = 0
@@ -279,10 +162,7 @@ class Caller(asyncio.Protocol):
         """Whether the connection can serve another request after this one."""
         body = self.body
         return (
-            self._keep
-            and not self._surplus
-            and not self.listener.is_draining
-            and (body is None or body.complete)
+            self._keep and (body is None or body.complete) and not self.listener.is_draining
         )
 
     def done(self, *, keep: bool) -> None:
@@ -294,16 +174,29 @@ class Caller(asyncio.Protocol):
         if not keep or self.listener.is_draining:
             self._goodbye(unread=body is not None and not body.complete)
             return
-        self.state = IDLE
         self._served_one = True
         self._active = True
         if self._buffer:
-            buffered = bytes(self._buffer)
-            self._buffer.clear()
+            # In a turn of its own, or a thousand small requests would stand in each other's calls.
+            self.listener.loop.call_soon(self._next)
+            return
+        self.state = IDLE
+        if self._paused:
             self._resume_reading()
-            self.data_received(buffered)
-        elif self._paused:
+
+    def _next(self) -> None:
+        """Go on with what the caller has sent ahead."""
+        if self.state != BUSY or self.transport.is_closing():
+            return
+        if self.listener.is_draining:
+            self._goodbye(unread=False)
+            return
+        self.state = IDLE
+        buffered = bytes(self._buffer)
+        self._buffer.clear()
+        if self._paused:
             self._resume_reading()
+        self.data_received(buffered)
 
     def close_if_idle(self) -> None:
         """The gateway drains: nothing is in progress here, so nothing is lost."""
@@ -365,8 +258,10 @@ class Caller(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         state = self.state
-        if state <= HEAD:
+        if state == IDLE:
             self._receive_head(data)
+        elif state == HEAD:
+            self._receive_piece(data)
         elif state == BODY:
             self._receive_body(data)
         elif state == BUSY:
@@ -390,7 +285,9 @@ class Caller(asyncio.Protocol):
         if self._is_turned_away:
             Caller.turned_away -= 1
         self._leave()
-        del self.parser, self.on_body  # both point back here; the collector is not to be needed
+        if self._chunks is not None:
+            self._chunks.let_go()
+        del self.parser  # it points back here, and the collector is not to be needed
 
     def pause_writing(self) -> None:
         self.is_full = True
@@ -403,25 +300,14 @@ class Caller(asyncio.Protocol):
 
     # -- llhttp ------------------------------------------------------------------------------------
 
-    def on_message_begin(self) -> None:
-        if self._message_done:
-            self._surplus = (
-                True  # a request behind a chunked body, in the same read: closed after this answer
-            )
-
     def on_url(self, url: bytes) -> None:
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._fields.append((name, value))
+        self._fields += (name, value)
 
     def on_headers_complete(self) -> None:
         self._headers_over = True
-
-    def on_message_complete(self) -> None:
-        if not self._message_done:
-            self._message_done = True
-            self._body_slices = len(self._slices)
 
     # -- deadlines ---------------------------------------------------------------------------------
 
@@ -480,6 +366,20 @@ class Caller(asyncio.Protocol):
     # -- head --------------------------------------------------------------------------------------
 
     def _receive_head(self, data: bytes) -> None:
+        end = data.find(END_OF_HEAD) + 4
+        if end < 4 or data[0] <= 13 or self._head:
+            self._receive_piece(data)
+            return
+        rest = b""
+        if end != len(data):
+            data, rest = data[:end], data[end:]
+        if self.listener.has_pages and self._is_handed_over(data, rest):
+            return
+        if self._feed_head(data, end):
+            self._begin(rest)
+
+    def _receive_piece(self, data: bytes) -> None:
+        """A head that comes in pieces, or behind empty lines."""
         head = self._head
         if head:
             before = len(head)
@@ -487,12 +387,10 @@ class Caller(asyncio.Protocol):
             found = head.find(END_OF_HEAD, max(0, before - 3))
             start = before
         else:
-            if data[0] <= 13:
-                data = data.lstrip(
-                    b"\r\n"
-                )  # empty lines before a request are no request (RFC 9112 section 2.2)
-                if not data:
-                    return
+            # Empty lines before a request are no request (RFC 9112 section 2.2).
+            data = data.lstrip(b"\r\n")
+            if not data:
+                return
             found = data.find(END_OF_HEAD)
             start = 0
         if found < 0:
@@ -537,7 +435,7 @@ class Caller(asyncio.Protocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            pass  # Upgrade is a hop's own affair: the request goes on without it
+            self._is_upgrade = True  # a hop's own affair: the request goes on without it
         except httptools.HttpParserError as error:
             self._refuse(
                 Refusal(400, "bad_request", "The request is not valid HTTP/1.1.", str(error))
@@ -549,7 +447,7 @@ class Caller(asyncio.Protocol):
                 Refusal(431, "header_bytes", "The request's head is too large.", "header_bytes_max")
             )
             return False
-        if len(self._fields) > limits.header_count_max:
+        if len(self._fields) > 2 * limits.header_count_max:
             self._refuse(
                 Refusal(431, "header_count", "The request has too many fields.", "header_count_max")
             )
@@ -566,12 +464,12 @@ class Caller(asyncio.Protocol):
                 )
             )
             return
-        fields, self._fields = self._fields, []
-        url, self._url = self._url, b""
-        self._headers_over = self._message_done = False
         exchange = Exchange(
-            parser.get_method(), url, parser.get_http_version(), Headers(fields), self.peer
+            parser.get_method(), self._url, parser.get_http_version(), self._fields, self.peer
         )
+        self._fields = []
+        self._url = b""
+        self._headers_over = False
         listener = self.listener
         try:
             screened = listener.screened(exchange)
@@ -581,34 +479,43 @@ class Caller(asyncio.Protocol):
         self._keep = screened.keep
         self._is_old = exchange.version == "1.0"
         self._has_begun = False
-        size = screened.size
-        self.body = body = RequestBody(self, size, is_chunked=screened.is_chunked)
-        # llhttp sees heads and chunks only: a sized body is counted here, and what comes next needs
-        # a fresh parser.
-        self.parser = httptools.HttpRequestParser(self)
-        if size is None:
-            # An Upgrade in the head would make llhttp leave the body alone; this one has none.
-            self.parser.feed_data(BEFORE_CHUNKS)
-            self._fields = []
-            self._url = b""
-            self._headers_over = self._message_done = False
-        if size == len(rest):
+        body: Body | None
+        if screened.size == len(rest) and not self._is_upgrade:
             self.state = BUSY
             if rest:
-                body.take_whole(rest)
-        elif size == 0:
-            self.state = BUSY
-            self._buffer += rest
+                parser.feed_data(rest)  # it is ready for the next head then
+            body = WholeBody(rest)
         else:
-            self.state = BODY
-            self._expects = screened.expects
-            self._body_left = size or 0
-            self._body_bytes = self._rate_bytes = 0
-            self._body_since_ns = time.monotonic_ns()
-            if rest:
-                self._receive_body(rest)
-        if self.state in (BODY, BUSY):
-            self.line = listener.serve(self, exchange, screened)
+            body = self._await_body(screened, rest)
+        if body is not None:
+            line = self.line = listener.serve(self, exchange, body, screened)
+            line.start()  # it may be over when this returns
+
+    def _await_body(self, screened: Screened, rest: bytes) -> Body | None:
+        """See what body is to come; None if it turned out bad at once.
+
+        llhttp sees heads and chunks only: a sized body is counted here, so what comes next needs a
+        fresh parser.
+        """
+        self.parser = httptools.HttpRequestParser(self)
+        self._is_upgrade = False
+        size = screened.size
+        if size is not None and size <= len(rest):
+            self.state = BUSY
+            self._buffer += rest[size:]
+            return WholeBody(rest[:size])
+        if size is None:
+            limits = self.limits
+            self._chunks = Chunks(limits.header_count_max, limits.header_bytes_max)
+        body = self.body = RequestBody(self, size, is_chunked=screened.is_chunked)
+        self.state = BODY
+        self._expects = screened.expects
+        self._body_left = size or 0
+        self._body_bytes = self._rate_bytes = 0
+        self._body_since_ns = time.monotonic_ns()
+        if rest:
+            self._receive_body(rest)
+        return body if self.state in (BODY, BUSY) else None
 
     # -- body --------------------------------------------------------------------------------------
 
@@ -617,14 +524,14 @@ class Caller(asyncio.Protocol):
         if body is None:
             return
         rest = b""
-        if body.is_chunked:
-            if not self._feed_chunks(data):
+        chunks = self._chunks
+        if chunks is not None:
+            try:
+                part = chunks.feed(data)
+            except Refusal as refusal:
+                self._break_body(refusal)
                 return
-            slices = self._slices
-            complete = self._message_done
-            # What llhttp took for the body of a request behind this one is not this one's.
-            part = b"".join(slices[: self._body_slices] if complete else slices)
-            slices.clear()
+            complete = chunks.complete
         else:
             left = self._body_left
             part, rest = (data, b"") if len(data) <= left else (data[:left], data[left:])
@@ -643,46 +550,12 @@ class Caller(asyncio.Protocol):
                 self._resume_reading()
             if rest:
                 self._buffer += rest
-            if body.is_chunked:
-                self.parser = httptools.HttpRequestParser(self)
-                self._fields = []
-                self._url = b""
-                self._headers_over = self._message_done = False
+            if chunks is not None:
+                self._keep = self._keep and not chunks.has_surplus
+                self._chunks = None
+                chunks.let_go()
         if part or complete:
             body.feed(part, complete)
-
-    def _feed_chunks(self, data: bytes) -> bool:
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._surplus = True  # it belongs to a request behind this one
-        except httptools.HttpParserError as error:
-            if not self._message_done:
-                self._break_body(
-                    Refusal(
-                        400, "bad_request", "The request's body is not valid HTTP/1.1.", str(error)
-                    )
-                )
-                return False
-            self._surplus = True
-        if self._slices:
-            self._trailer_bytes = 0
-        else:
-            self._trailer_bytes += len(data)
-        limits = self.limits
-        if (
-            len(self._fields) > limits.header_count_max
-            or self._trailer_bytes > limits.header_bytes_max
-        ):
-            # Trailers are dropped, because nobody may merge them unasked (RFC 9110 section 6.5.1),
-            # but counted.
-            self._break_body(
-                Refusal(
-                    431, "header_count", "The request has too many trailers.", "header_count_max"
-                )
-            )
-            return False
-        return True
 
     def _break_body(self, refusal: Refusal) -> None:
         """The body turned out bad while the line is running: the line is told that the caller is

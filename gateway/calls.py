@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from gateway.caller import RequestBody
+from gateway.body import WholeBody
 from gateway.errors import CallerFault, UpstreamFault
 from gateway.exchange import Exchange
 from gateway.gateway import Answered
@@ -18,6 +18,7 @@ from gateway.headers import HOP_BY_HOP, Headers
 from gateway.line import Line
 from gateway.outlet import Collector
 from gateway.refusal import Screened
+from gateway.shapes import Passed
 
 if TYPE_CHECKING:
     from gateway.gateway import Gateway, Request
@@ -41,13 +42,12 @@ async def call(gateway: Gateway, parent: Exchange | None, request: Request) -> A
         exchange.gateway = parent.gateway
         parent.calls += 1
     outlet = Collector(limits.read_bytes_max)
-    line = Line(gateway, exchange, outlet, _body(request), _screened(gateway, exchange, request))
+    line = Line(gateway, exchange, outlet, WholeBody(request.body), _screened(gateway, exchange, request))
     outlet.over = line.leave
     line.is_child = True
     gateway.lines.add(line)
-    task = line.start()
     try:
-        await asyncio.shield(task)
+        await line.start()
     except asyncio.CancelledError:
         line.leave()  # the parent's caller left, or the plugin gave up: so does the child
         raise
@@ -79,16 +79,10 @@ def _bound(parent: Exchange | None, depth_max: int, count_max: int) -> None:
         )
 
 
-def _body(request: Request) -> RequestBody:
-    body = RequestBody(None, len(request.body), is_chunked=False)
-    if request.body:
-        body.feed(request.body, True)
-    return body
-
-
 def _screened(gateway: Gateway, exchange: Exchange, request: Request) -> Screened:
     """What a caller's head goes through, for one that we made ourselves."""
-    found = Screened()
+    upward: list[tuple[bytes, bytes]] = []
+    found = Screened(passed=Passed.only(upward))
     found.size = len(request.body)
     found.has_length = bool(request.body)
     prefixes = tuple(prefix.encode() for prefix in gateway.config.server.header_prefixes)
@@ -98,5 +92,5 @@ def _screened(gateway: Gateway, exchange: Exchange, request: Request) -> Screene
             exchange.controls = exchange.controls or {}
             exchange.controls.setdefault(lower, pair[1])
         elif lower not in _NEVER_UP:
-            found.upward.append(pair)
+            upward.append(pair)
     return found

@@ -12,10 +12,12 @@ import time
 from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import msgspec
 import orjson
 
 from gateway.dialects import dialect_of
 from gateway.headers import Headers
+from gateway.shapes import Flat, Passed, paired
 
 if TYPE_CHECKING:
     from gateway.dialects import Dialect
@@ -73,24 +75,22 @@ class Usage:
         self.output_reasoning: int | None = None
 
 
-class Target:
+class Target(msgspec.Struct, frozen=True, eq=False):
     """Where an attempt goes: a provider, one of its origins, and the path with query to ask for
-    there.
+    there. Shared between exchanges, so it never changes.
     """
 
-    __slots__ = ("origin", "path", "provider")
-
-    def __init__(self, provider: Provider, origin: Origin, path: bytes) -> None:
-        self.provider = provider
-        self.origin = origin
-        self.path = path
+    provider: Provider
+    origin: Origin
+    path: bytes
 
 
 class Attempt:
     """One try at an upstream. `send` hooks edit headers and body; the core sets the rest.
 
     headers: what will go up, hop-by-hop fields already gone; Host and framing are added on the
-    wire.
+    wire. Made when first asked for.
+    response: the fields of the answer, once there is one.
     body: bytes to send; None while the caller's body streams through.
     hold_first_event: set in `send`, makes the core wait for the first event (or
     `preview_bytes_max`) before `judge`.
@@ -100,18 +100,19 @@ class Attempt:
     """
 
     __slots__ = (
+        "_response",
         "body",
+        "came",
         "connect_timeout_ns",
         "connected_ns",
+        "edited",
         "failure",
         "first_byte_ns",
         "first_byte_timeout_ns",
-        "headers",
         "hold_first_event",
         "idle_timeout_ns",
         "number",
         "preview",
-        "response",
         "reused",
         "sent_ns",
         "started_ns",
@@ -120,12 +121,13 @@ class Attempt:
     )
 
     def __init__(
-        self, number: int, target: Target, headers: Headers, body: bytes | None, started_ns: int
+        self, number: int, target: Target, came: Passed, body: bytes | None, started_ns: int
     ) -> None:
         provider = target.provider
         self.number = number
         self.target = target
-        self.headers = headers
+        self.came = came  # the caller's fields that may go up
+        self.edited: Headers | None = None  # the same once a hook has asked for `headers`
         self.body = body
         self.connect_timeout_ns: int = provider.connect_timeout
         self.first_byte_timeout_ns: int = provider.first_byte_timeout
@@ -138,8 +140,29 @@ class Attempt:
         self.first_byte_ns: int | None = None
         self.reused = False
         self.status: int | None = None
-        self.response: Headers | None = None
+        self._response: Passed | Headers | None = None
         self.failure: GatewayError | None = None
+
+    @property
+    def headers(self) -> Headers:
+        if self.edited is None:
+            self.edited = Headers(self.came.fields.copy())
+        return self.edited
+
+    @headers.setter
+    def headers(self, headers: Headers) -> None:
+        self.edited = headers
+
+    @property
+    def response(self) -> Headers | None:
+        if isinstance(self._response, Passed):
+            self._response = Headers(self._response.fields.copy())
+        return self._response
+
+    def answered(self, status: int, fields: Passed) -> None:
+        """Note the head of the answer."""
+        self.status = status
+        self._response = fields
 
 
 class Again:
@@ -169,6 +192,7 @@ class Exchange:
     __slots__ = (
         "_dialect",
         "_document",
+        "_headers",
         "_id",
         "_surface",
         "account_id",
@@ -185,7 +209,6 @@ class Exchange:
         "ended_ns",
         "error",
         "gateway",
-        "headers",
         "identity",
         "line",
         "method",
@@ -208,7 +231,7 @@ class Exchange:
     )
 
     def __init__(
-        self, method: bytes, target: bytes, version: str, headers: Headers, peer: str
+        self, method: bytes, target: bytes, version: str, headers: Headers | Flat, peer: str
     ) -> None:
         # accept
         self._id: str | None = None
@@ -216,7 +239,7 @@ class Exchange:
         self.method = method  # as sent: b"POST"
         self.target = target  # the request target's bytes, path and query
         self.version = version  # "1.1" or "1.0"
-        self.headers = headers
+        self._headers = headers
         self.peer = peer  # the socket's other end: "127.0.0.1:50312", "unix", or "call" for a child
         self.controls: dict[bytes, bytes] | None = None  # our own request fields, by name
         self.prefix: bytes = b"weir-"  # the prefix this caller writes them with
@@ -266,6 +289,21 @@ class Exchange:
         if self._id is None:
             self._id = _uuid7()
         return self._id
+
+    @property
+    def headers(self) -> Headers:
+        """The request's fields as they came; made when first asked for."""
+        if isinstance(self._headers, list):
+            self._headers = Headers(paired(self._headers))
+        return self._headers
+
+    @property
+    def flat(self) -> Flat:
+        """The same as a flat list: name, value, name, value."""
+        headers = self._headers
+        if isinstance(headers, list):
+            return headers
+        return [part for pair in headers.items for part in pair]
 
     @property
     def document(self) -> Any:

@@ -11,14 +11,13 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from gateway.headers import HOP_BY_HOP, named_by_connection
-from gateway.shapes import Shapes, by_table
+from gateway.shapes import Fields, Flat, Passed, Shapes, by_table, paired
 
 if TYPE_CHECKING:
     from gateway.upstream import Answer
 
-Fields = list[tuple[bytes, bytes]]
-
-_DROP, _LENGTH, _TYPE, _ENCODING, _CODING, _CONNECTION = range(6)
+_KINDS_COUNT: Final = 6
+_DROP, _LENGTH, _TYPE, _ENCODING, _CODING, _CONNECTION = range(_KINDS_COUNT)
 _KINDS: Final = dict.fromkeys(HOP_BY_HOP, _DROP) | {
     b"content-length": _LENGTH,
     b"content-type": _TYPE,
@@ -26,41 +25,42 @@ _KINDS: Final = dict.fromkeys(HOP_BY_HOP, _DROP) | {
     b"transfer-encoding": _CODING,
     b"connection": _CONNECTION,
 }
-_SHAPES: Final = Shapes(by_table(_KINDS), stays=frozenset({_TYPE, _ENCODING}))
+_SHAPES: Final = Shapes(_KINDS_COUNT, by_table(_KINDS), stays=frozenset({_TYPE, _ENCODING}))
 _ALONE: Final = (b"keep-alive", b"close", b"Keep-Alive", b"Close")
-_REASONS: Final = frozenset(status.phrase.encode() for status in HTTPStatus) | {b""}
+REASONS: Final = frozenset(status.phrase.encode() for status in HTTPStatus) | {b""}
 
 BAD_CODING: Final = "a transfer coding that is not plain chunked"
 
 
-def sort_fields(answer: Answer, fields: Fields, version: str) -> str:
+def sort_fields(answer: Answer, flat: Flat, version: str) -> str:
     """Note framing, type and coding on the answer, and give it the fields that pass. What is wrong,
     or nothing.
     """
-    shape = _SHAPES.find(next(zip(*fields, strict=False), ()))
-    at = shape.at
+    values = tuple(flat[1::2])
+    names = tuple(flat[::2])
+    shape = _SHAPES.known.get(names) or _SHAPES.work_out(names)
+    _, length, kind, encoding, coding, connection = shape.at
     if (
         shape.is_odd
-        or (_CONNECTION in at and fields[at[_CONNECTION]][1] not in _ALONE)
-        or (_CODING in at and (fields[at[_CODING]][1] != b"chunked" or version != "1.1"))
+        or (connection >= 0 and values[connection] not in _ALONE)
+        or (coding >= 0 and (values[coding] != b"chunked" or version != "1.1"))
     ):
-        return _sort_slowly(answer, fields, version)
-    answer.is_coded = _CODING in at
-    if _LENGTH in at:
-        answer.length = fields[at[_LENGTH]][1].strip()
-    if _TYPE in at:
-        answer.kind = fields[at[_TYPE]][1]
-    if _ENCODING in at:
-        answer.coding = fields[at[_ENCODING]][1]
-    for place in shape.drops:
-        del fields[place]
-    answer.headers.items = fields
+        return _sort_slowly(answer, paired(flat), version)
+    if length >= 0:
+        answer.length = values[length].strip()
+    if coding >= 0:
+        answer.is_coded = True
+    if kind >= 0:
+        answer.kind = values[kind]
+    if encoding >= 0:
+        answer.coding = values[encoding]
+    answer.passed = Passed(flat, values, shape)
     return ""
 
 
 def is_reason_safe(reason: bytes) -> bool:
     """Whether a reason phrase may be repeated: no control bytes (RFC 9112 section 4)."""
-    return reason in _REASONS or not any(
+    return reason in REASONS or not any(
         (byte < 32 and byte != 9) or byte == 127 for byte in reason
     )
 
@@ -89,5 +89,5 @@ def _sort_slowly(answer: Answer, fields: Fields, version: str) -> str:
                 before = answer.coding
                 answer.coding = pair[1] if before is None else b"%b, %b" % (before, pair[1])
     named = named_by_connection(connection) - {b"keep-alive", b"close"}
-    answer.headers.items = [pair for pair in passed if pair[0].lower() not in named]
+    answer.passed = Passed.only([pair for pair in passed if pair[0].lower() not in named])
     return wrong

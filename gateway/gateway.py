@@ -85,6 +85,7 @@ class Gateway:
         pool: Pool,
         caller: Callable[[Exchange | None, Request], Awaitable[Answered]],
     ) -> None:
+        self.loop = pool.loop
         self.config = config
         self.providers = providers
         self.table = table

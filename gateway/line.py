@@ -13,15 +13,17 @@ anything, after it only the upstream's own bytes, or a cut.
 from __future__ import annotations
 
 import asyncio
-import time
+from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway import message
 from gateway.asking import FAULT, NO_TARGET, Asking
+from gateway.body import RequestBody
 from gateway.dialects import shape_error
 from gateway.errors import CallerFault, GatewayError, OwnFault, UpstreamFault
 from gateway.exchange import (
     CLIENT_ABORT,
+    COMPLETE,
     FAILED,
     PROVIDER_ERROR,
     REFUSED,
@@ -31,15 +33,16 @@ from gateway.exchange import (
 )
 from gateway.headers import Headers
 from gateway.log import get
-from gateway.opening import is_event_stream, opened
+from gateway.opening import BODILESS, is_event_stream, opened
 from gateway.outlet import Null
-from gateway.relay import LAST_CHUNK
+from gateway.relay import COPY_BYTES_MAX, LAST_CHUNK
 from gateway.reply import Head, Reply
 from gateway.routes import NoRoute
+from gateway.strand import Strand
 from gateway.upload import Upload, framed_chunk
 
 if TYPE_CHECKING:
-    from gateway.caller import RequestBody
+    from gateway.body import Body
     from gateway.gateway import Gateway
     from gateway.outlet import CallerOutlet
     from gateway.refusal import Screened
@@ -75,25 +78,30 @@ class Line(Asking):
         gateway: Gateway,
         exchange: Exchange,
         outlet: CallerOutlet,
-        body: RequestBody,
+        body: Body,
         screened: Screened,
     ) -> None:
-        super().__init__(gateway, exchange)
+        self.gateway = gateway
+        self.exchange = exchange
         self.outlet = outlet
         self.body = body
         self.screened = screened
         self.is_child = False
         self.relay: Relay | None = None
         self._upload: Upload | None = None
-        self._task: asyncio.Task[Any] | None = None
+        self._task: Strand | None = None
         self._detach: tuple[int, float] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        # what `Asking` needs
+        self._answer = self._asked = self._found = self._gates = self._owners = self._stopped = None
+        self._giver = ""
         exchange.line = self
 
-    def start(self) -> asyncio.Task[None]:
-        """Run in a task of its own, which this line keeps."""
-        task = self._task = asyncio.get_running_loop().create_task(self.run())
-        return task
+    def start(self) -> Strand:
+        """Run at once, as far as it goes; what is returned can be awaited."""
+        strand = self._task = Strand(self.gateway.loop, self.run())
+        strand.wake()
+        return strand
 
     async def run(self) -> None:
         """The whole line, with every ending."""
@@ -115,12 +123,26 @@ class Line(Asking):
             self._close()
 
     async def _serve(self) -> None:
-        exchange = self.exchange
-        # route
         self._route()
-        plan = exchange.plan
-        # authenticate
+        found: Answer | Reply | None = None
+        if self.exchange.plan.asks:
+            found = await self._before()
+        if found is None:
+            found = await self._attempts()
+        if self._gates:
+            found = await self._wait_for_gates() or found
+        if self._stopped is not None:
+            raise self._stopped
+        if isinstance(found, Reply):
+            await self._give(found, rewritten=True)
+        else:
+            await self._pass_on(found)
+
+    async def _before(self) -> Reply | None:
+        """What comes before the attempts, as far as a plugin has part in it."""
+        plan = self.exchange.plan
         reply = None
+        # authenticate
         if plan.authenticate and not self.is_child:
             reply = await self._ask(plan.authenticate)
         # read
@@ -136,29 +158,13 @@ class Line(Asking):
         # limit
         if reply is None and plan.limit:
             reply = await self._limit()
-        # attempts
-        answer: Answer | None = None
-        if reply is None:
-            found = await self._attempts()
-            if isinstance(found, Reply):
-                reply = found
-            else:
-                answer = found
-        if self._gates:
-            reply = await self._wait_for_gates() or reply
-        self._check_stop()
-        # answer and relay
-        if reply is not None:
-            await self._give(reply, rewritten=True)
-        elif answer is not None:
-            await self._pass_on(answer)
+        return reply
 
     # -- route, read -------------------------------------------------------------------------------
 
     def _route(self) -> None:
         exchange, gateway = self.exchange, self.gateway
-        plans = gateway.plans
-        exchange.plan = plan = plans["default"]
+        plan = exchange.plan = gateway.plans["default"]
         if plan.measures:
             exchange.spent = plan.unspent.copy()
         named = None
@@ -171,15 +177,16 @@ class Line(Asking):
         except NoRoute as fault:
             exchange.surface = fault.surface
             raise
+        self._found = found
         exchange.provider = found.provider
         exchange.path = found.path
         if found.surface is not None:
             exchange.surface = found.surface
             exchange.account_id = found.account
             exchange.speaks(found.dialect)
-        exchange.gateway = found.gateway
-        if found.gateway != "default":
-            exchange.plan = plan = plans[found.gateway]
+        if found.gateway != exchange.gateway:
+            exchange.gateway = found.gateway
+            plan = exchange.plan = gateway.plans[found.gateway]
             if plan.measures:
                 exchange.spent = plan.unspent.copy()
 
@@ -209,19 +216,20 @@ class Line(Asking):
     # -- attempts ----------------------------------------------------------------------------------
 
     async def _attempts(self) -> Answer | Reply:
-        exchange, limits = self.exchange, self.gateway.config.limits
+        exchange = self.exchange
         plan = exchange.plan
+        attempts_max = self.gateway.config.limits.attempts_max
         body = exchange.body
         if body is None:
             body = self.body.whole_now()
         skipped = False
-        number = 0
-        while number < limits.attempts_max:
-            started_ns = time.monotonic_ns()
+        for number in range(attempts_max):
+            started_ns = monotonic_ns()
             target = self._pick(skipped)
-            attempt = Attempt(number, target, self._upward(), body, started_ns)
+            attempt = Attempt(number, target, self.screened.passed, body, started_ns)
             exchange.attempts.append(attempt)
-            number += 1
+            if exchange.consumed or plan.reworks:
+                self._prune(attempt)
             if plan.send:
                 view = await self._send(attempt)
                 if isinstance(view, Reply):
@@ -232,14 +240,15 @@ class Line(Asking):
             fault = answer = None
             try:
                 answer = await self._go(attempt)
-                attempt.status, attempt.response = answer.status, answer.headers
+                attempt.answered(answer.status, answer.passed)
                 if attempt.hold_first_event:
+                    limits = self.gateway.config.limits
                     attempt.preview = await answer.preview(limits.preview_bytes_max)
             except UpstreamFault as error:
                 attempt.failure = fault = error
             if plan.judge:
                 again = self._judge(attempt)
-                if again is not None and self._may_repeat(attempt) and number < limits.attempts_max:
+                if again is not None and self._may_repeat(attempt) and number + 1 < attempts_max:
                     if answer is not None:
                         answer.abort()
                     await asyncio.sleep(again.after_ns / 1e9)
@@ -248,25 +257,24 @@ class Line(Asking):
                 raise fault
             if answer is not None:
                 return answer
-        raise OwnFault(
-            NO_TARGET, status=503, code="no_target", detail=f"{limits.attempts_max} attempts"
-        )
+        raise OwnFault(NO_TARGET, status=503, code="no_target", detail=f"{attempts_max} attempts")
 
     async def _go(self, attempt: Attempt) -> Answer:
         """Send the request and wait for the head. A kept connection that had died goes unnoticed,
         once.
         """
-        exchange, pool = self.exchange, self.gateway.pool
-        target, body = attempt.target, attempt.body
+        method, body = self.exchange.method, attempt.body
+        target = attempt.target
         framing = self._framing(body)
-        head = message.request_head(exchange, attempt, framing, edited=bool(exchange.plan.send))
-        is_head = exchange.method == b"HEAD"
+        head = message.request_head(method, attempt, framing)
+        is_head = method == b"HEAD"
         if body is None:
-            self._upload = self._upload or Upload(self.body, self.gateway.config.limits)
+            self._upload = self._upload or Upload(self._streaming_body(), self.gateway.config.limits)
         elif framing is message.CHUNKED:
             head += framed_chunk(body) + LAST_CHUNK
-        elif body:
+        else:
             head += body
+        pool = self.gateway.pool
         connection = pool.idle(target.origin)
         attempt.reused = connection is not None
         replays = 0
@@ -275,23 +283,23 @@ class Line(Asking):
                 connection = await pool.connect(
                     target.origin, attempt, target.provider.connections_max
                 )
-                attempt.connected_ns = time.monotonic_ns()
+                attempt.connected_ns = monotonic_ns()
             connection.first_byte_timeout_ns = attempt.first_byte_timeout_ns
             connection.idle_timeout_ns = attempt.idle_timeout_ns
-            upload = self._upload
             if body is not None:
                 answer = connection.ask(head, is_head=is_head, uploading=False)
             else:
-                assert upload is not None
-                answer = upload.begin(connection, head, is_head=is_head)
-            attempt.sent_ns = time.monotonic_ns()
+                assert self._upload is not None
+                answer = self._upload.begin(connection, head, is_head=is_head)
+            attempt.sent_ns = monotonic_ns()
             self._answer = answer
             while not answer.head_known and answer.fault is None:
-                await answer.news()
-            fault = answer.head_fault() if answer.fault is not None else None
-            if fault is None:
+                await answer
+            fault = answer.fault
+            if fault is None or not answer.is_void(fault):
                 attempt.first_byte_ns = answer.first_byte_ns
                 return answer
+            upload = self._upload
             may_replay = body is not None or (upload is not None and upload.may_replay)
             replays += 1
             if fault.reached or not may_replay or replays > REPLAYS_MAX:
@@ -299,11 +307,17 @@ class Line(Asking):
             attempt.reused = False
             connection = None
 
+    def _streaming_body(self) -> RequestBody:
+        assert isinstance(self.body, RequestBody)  # any other is whole
+        return self.body
+
     def _framing(self, body: bytes | None) -> bytes:
         """The lines that say how long the body is: as the caller said it, unless a plugin read or
         changed the body.
         """
         screened = self.screened
+        if body and not screened.is_chunked:
+            return b"Content-Length: %d\r\n" % len(body)
         if screened.is_chunked and (
             body is None or (self.exchange.body is None and body is self.body.whole)
         ):
@@ -317,33 +331,40 @@ class Line(Asking):
     def _may_repeat(self, attempt: Attempt) -> bool:
         return attempt.body is not None or self._upload is None or not self._upload.is_under_way
 
-    def _upward(self) -> Headers:
-        """The caller's fields that go up; a list for each attempt where plugins may change it."""
-        exchange = self.exchange
-        plan = exchange.plan
-        items = self.screened.upward
+    def _prune(self, attempt: Attempt) -> None:
+        """Leave out what held our own credential; ask for a plain answer if somebody here reads
+        it.
+        """
+        exchange, headers = self.exchange, attempt.headers
         if exchange.consumed:
-            items = [pair for pair in items if pair[0].lower() not in exchange.consumed]
-        elif plan.send:
-            items = items.copy()
-        headers = Headers(items)
-        if plan.rewrite or plan.tap:
-            headers.set(b"Accept-Encoding", b"identity")  # somebody here reads the answer
-        return headers
+            items = headers.items
+            headers.items = [pair for pair in items if pair[0].lower() not in exchange.consumed]
+        if exchange.plan.rewrite or exchange.plan.tap:
+            headers.set(b"Accept-Encoding", b"identity")
 
     # -- answer and relay --------------------------------------------------------------------------
 
     async def _pass_on(self, answer: Answer) -> None:
         """An upstream's answer: its head through the `answer` hooks, its body as it comes."""
-        exchange = self.exchange
-        headers = answer.headers.copy() if exchange.plan.answer else answer.headers
-        head = Head(answer.status, answer.reason, headers)
-        kind = answer.kind
-        if is_event_stream(kind):
+        exchange, passed = self.exchange, answer.passed
+        plan = exchange.plan
+        if is_event_stream(answer.kind):
             exchange.streaming = True
-        self._edit(head)
+        head = None
+        if plan.answer:
+            fields = Headers(passed.fields.copy())
+            head = Head(answer.status, answer.reason, fields, passed)
+            self._edit(head)
+        else:
+            exchange.status = answer.status
+            exchange.answered_ns = monotonic_ns()
+        if answer.ended and answer.length is not None and self._is_plain(answer):
+            self._pass_whole(answer, head)
+            return
+        if head is None:
+            head = Head(answer.status, answer.reason, Headers(passed.fields), passed)
         relay = self.relay = opened(
-            self, head, answer, length=answer.length, kind=kind, coding=answer.coding
+            self, head, answer, length=answer.length, kind=answer.kind, coding=answer.coding
         )
         if relay.is_silent:
             answer.abort()  # a body that a plugin's status rules out is not read to its end
@@ -358,6 +379,39 @@ class Line(Asking):
         if self.outlet.is_full and relay.fault is None:
             await relay.room()
         self._end(relay)
+
+    def _is_plain(self, answer: Answer) -> bool:
+        """Whether a whole answer needs no relay: nobody watches it, it is small, and the caller
+        takes it.
+        """
+        exchange = self.exchange
+        return not (
+            exchange.plan.watches
+            or answer.bodiless
+            or exchange.status in BODILESS
+            or answer.held_bytes > COPY_BYTES_MAX
+            or exchange.version != "1.1"
+            or self.outlet.is_full
+            or self.is_child
+        )
+
+    def _pass_whole(self, answer: Answer, head: Head | None) -> None:
+        """An answer that came whole goes out whole, in one write."""
+        exchange, outlet, data = self.exchange, self.outlet, answer.take()
+        keep = outlet.may_keep
+        framing = b"Content-Length: %b\r\n" % answer.length
+        if not keep:
+            framing += message.CLOSE
+        if head is not None:
+            text = message.answer_head(head, framing)
+        else:
+            line = message.status_line(answer.status, answer.reason)
+            text = b"%b%b%b\r\n" % (line, answer.passed.text(), framing)
+        status = exchange.status
+        exchange.bytes_sent = len(data)
+        self.settle(COMPLETE if status is None or status < 400 else PROVIDER_ERROR)
+        outlet.write(text + data)
+        outlet.done(keep=keep)
 
     async def _give(self, reply: Reply, *, rewritten: bool) -> None:
         """An answer of our own, whole or streamed."""
@@ -403,7 +457,7 @@ class Line(Asking):
     def _edit(self, head: Head) -> None:
         exchange = self.exchange
         exchange.status = head.status
-        exchange.answered_ns = time.monotonic_ns()
+        exchange.answered_ns = monotonic_ns()
         for hook in exchange.plan.answer:
             try:
                 hook(exchange, head)
@@ -487,7 +541,7 @@ class Line(Asking):
             bytes_max, seconds = self._detach
             self.outlet = null = Null(bytes_max, self._undetached)
             self._timer = asyncio.get_running_loop().call_later(seconds, self._undetached)
-            self.body.caller = None
+            self.body.let_go()
             if self.relay is not None:
                 self.relay.outlet = null
                 self.relay.drained()
@@ -518,9 +572,8 @@ class Line(Asking):
         if exchange.outcome is not None:
             return
         exchange.outcome = outcome
-        exchange.ended_ns = time.monotonic_ns()
-        plan = exchange.plan
-        for hook in plan.settle if plan is not None else ():
+        exchange.ended_ns = monotonic_ns()
+        for hook in exchange.plan.settle:
             try:
                 hook(exchange)
             except Exception as error:
@@ -541,13 +594,14 @@ class Line(Asking):
         """Account, and let go of everything that points back here."""
         exchange = self.exchange
         exchange.bytes_received = self.body.received
-        self.settle(FAILED)
+        if exchange.outcome is None:
+            self.settle(FAILED)
         if self._timer is not None:
             self._timer.cancel()
-        if self._answer is not None and self._answer.connection is not None:
-            self._answer.abort()
-        plan = exchange.plan
-        for hook in plan.account if plan is not None else ():
+        answer = self._answer
+        if answer is not None and answer.connection is not None:
+            answer.abort()
+        for hook in exchange.plan.account:
             try:
                 hook(exchange)
             except Exception as error:

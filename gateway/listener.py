@@ -14,6 +14,7 @@ from gateway.log import get
 if TYPE_CHECKING:
     from aiohttp import web
 
+    from gateway.body import Body
     from gateway.caller import Caller
     from gateway.clock import Clock
     from gateway.exchange import Exchange
@@ -28,6 +29,7 @@ class Callers:
 
     def __init__(self, gateway: Gateway, clock: Clock, screen: Screen) -> None:
         self.gateway = gateway
+        self.loop = gateway.loop
         self.clock = clock
         self.screen = screen
         self.limits = gateway.config.limits
@@ -46,15 +48,19 @@ class Callers:
         self._paths = frozenset(path.encode() for path, place, _ in paths if not place)
         self._prefixes = tuple(path.encode() for path, place, _ in paths if place)
 
-    def screened(self, exchange: Exchange) -> Screened:
-        return self.screen.pass_over(exchange)
+    @property
+    def screen(self) -> Screen:
+        """The rules of the configuration in force."""
+        return self._screen
 
-    def serve(self, caller: Caller, exchange: Exchange, screened: Screened) -> Line | None:
-        body = caller.body
-        assert body is not None
+    @screen.setter
+    def screen(self, screen: Screen) -> None:
+        self._screen = screen
+        self.screened = screen.pass_over
+
+    def serve(self, caller: Caller, exchange: Exchange, body: Body, screened: Screened) -> Line:
         line = Line(self.gateway, exchange, caller, body, screened)
         self.gateway.lines.add(line)
-        line.start()
         return line
 
     def hand_over(self, target: bytes) -> asyncio.Protocol | None:

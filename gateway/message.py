@@ -15,10 +15,10 @@ from gateway.errors import OwnFault
 from gateway.framing import is_reason_safe
 from gateway.headers import HOP_BY_HOP
 from gateway.refusal import reason_of
-from gateway.shapes import Shapes, by_table
+from gateway.shapes import Fields, Passed, lines
 
 if TYPE_CHECKING:
-    from gateway.exchange import Attempt, Exchange
+    from gateway.exchange import Attempt
     from gateway.reply import Head
 
 CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
@@ -27,49 +27,56 @@ KEEP: Final = b"Connection: keep-alive\r\n"  # HTTP/1.0 only: there it has to be
 
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 _NEVER_UP: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect"}
-# Most heads hold none of these, and the names alone tell (`gateway.shapes`).
-_UP: Final = Shapes(by_table(dict.fromkeys(_NEVER_UP, 0)))
-_DOWN: Final = Shapes(by_table(dict.fromkeys(_FRAMING, 0)))
 # Status lines are few; the cache is bounded because the reason phrase is the upstream's.
 _STATUS_LINES_MAX: Final = 256
 _status_lines: dict[tuple[int, bytes], bytes] = {}
 _date: tuple[int, bytes] = (0, b"")
 
 
-def request_head(exchange: Exchange, attempt: Attempt, framing: bytes, *, edited: bool) -> bytes:
+def request_head(method: bytes, attempt: Attempt, framing: bytes) -> bytes:
     """The head of the request to the upstream. framing: the lines that say how long the body is.
 
-    edited: plugins had their hands on the fields, so they are checked again. Raises `OwnFault` for
-    a field that would break the head.
+    Raises `OwnFault` for a field of a plugin that would break the head.
     """
     target = attempt.target
-    items = attempt.headers.items
-    if edited and _UP.find(next(zip(*items, strict=False), ())).at:
-        items = [pair for pair in items if pair[0].lower() not in _NEVER_UP]
-    fields = b"".join([b"%b: %b\r\n" % pair for pair in items])
-    if edited:
-        _check(fields, len(items))
+    edited = attempt.edited
     return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%b\r\n" % (
-        exchange.method,
+        method,
         target.path,
         target.origin.host_header,
-        fields,
+        attempt.came.text() if edited is None else _edited(edited.items, attempt.came, _NEVER_UP),
         framing,
     )
 
 
-def answer_head(head: Head, framing: bytes, *, edited: bool) -> bytes:
+def answer_head(head: Head, framing: bytes) -> bytes:
     """The head of the answer to the caller. framing: its length or coding, and Connection where
-    there is something to say.
+    there is something to say. Raises `OwnFault` as above.
     """
-    items = head.headers.items
-    if edited and _DOWN.find(next(zip(*items, strict=False), ())).at:
-        items = [pair for pair in items if pair[0].lower() not in _FRAMING]
-    fields = b"".join([b"%b: %b\r\n" % pair for pair in items])
-    if edited:
-        _check(fields, len(items))
-    line = _status_lines.get((head.status, head.reason)) or _status_line(head.status, head.reason)
-    return b"%b%b%b\r\n" % (line, fields, framing)
+    return b"%b%b%b\r\n" % (
+        status_line(head.status, head.reason),
+        _edited(head.headers.items, head.came, _FRAMING),
+        framing,
+    )
+
+
+def _edited(items: Fields, came: Passed | None, never: frozenset[bytes]) -> bytes:
+    """Fields that plugins have had in their hands: those that came are good, the rest is judged."""
+    text = b""
+    if came is not None:
+        known = came.fields
+        count = len(known)
+        if items[:count] == known:
+            text, items = came.text(), items[count:]
+            if not items:
+                return text
+    for name, _ in items:
+        if name.lower() in never:
+            items = [pair for pair in items if pair[0].lower() not in never]
+            break
+    made = lines(items)
+    _check(made, len(items))
+    return text + made if text else made
 
 
 def date() -> bytes:
@@ -81,7 +88,11 @@ def date() -> bytes:
     return _date[1]
 
 
-def _status_line(status: int, reason: bytes) -> bytes:
+def status_line(status: int, reason: bytes) -> bytes:
+    """The first line of an answer; `OwnFault` for one that a plugin spoiled."""
+    line = _status_lines.get((status, reason))
+    if line is not None:
+        return line
     if not 100 <= status <= 999 or not is_reason_safe(reason):
         raise OwnFault(
             "The gateway made an answer that cannot be sent.",
@@ -96,9 +107,18 @@ def _status_line(status: int, reason: bytes) -> bytes:
 
 def _check(fields: bytes, count: int) -> None:
     """One line per field and no more: a plugin's value must not be able to end its line."""
-    if fields.count(b"\r") != count or fields.count(b"\n") != count or b"\0" in fields:
+    if fields.count(b"\r") != count or fields.count(b"\n") != count or fields.find(0) >= 0:
         raise OwnFault("The gateway made a field that cannot be sent.", code="bad_field",
                        detail="a plugin set a field with a line break or NUL in it")  # fmt: skip
 
 
-__all__ = ["CHUNKED", "CLOSE", "KEEP", "answer_head", "date", "reason_of", "request_head"]
+__all__ = [
+    "CHUNKED",
+    "CLOSE",
+    "KEEP",
+    "answer_head",
+    "date",
+    "reason_of",
+    "request_head",
+    "status_line",
+]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gateway.upstream import Answer
 
 EVENT_STREAM: Final = b"text/event-stream"
-_BODILESS: Final = (204, 304)
+BODILESS: Final = (204, 304)
 _PLAIN: Final = (b"", b"identity")
 
 
@@ -40,7 +40,7 @@ def opened(
     rewritten: False for our own error pages, which no rewriter sees.
     """
     plan = line.exchange.plan
-    is_silent = line.exchange.method == b"HEAD" or head.status in _BODILESS
+    is_silent = line.exchange.method == b"HEAD" or head.status in BODILESS
     is_events = is_event_stream(kind)
     if answer is not None and answer.bodiless and not is_silent:
         length = b"0"  # a plugin made another status of one that has no body
@@ -58,7 +58,7 @@ def opened(
         cast("Collector", line.outlet).head = head
         text, chunked = b"", False
     else:
-        text = message.answer_head(head, framing, edited=answer is None or bool(plan.answer))
+        text = message.answer_head(head, framing)
     relay = (
         Relay(line.exchange, line, line.outlet, answer, text, chunked=chunked)
         if watching is None
@@ -72,7 +72,7 @@ def opened(
 
 def is_event_stream(kind: bytes | None) -> bool:
     """Whether a Content-Type says so; types do not heed case (RFC 9110 section 8.3.1)."""
-    return kind is not None and kind[: len(EVENT_STREAM)].lower() == EVENT_STREAM
+    return kind is not None and kind[:1] in (b"t", b"T") and kind[:17].lower() == EVENT_STREAM
 
 
 def _watching(

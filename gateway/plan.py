@@ -30,6 +30,7 @@ class Plan:
     __slots__ = (
         "account",
         "answer",
+        "asks",
         "authenticate",
         "fails_open",
         "gateway",
@@ -42,6 +43,7 @@ class Plan:
         "pick",
         "prepare",
         "reads",
+        "reworks",
         "rewrite",
         "send",
         "settings",
@@ -77,9 +79,12 @@ class Plan:
         self.settle = self._compile("settle", plugins)
         self.account = self._compile("account", plugins)
         self.fails_open = frozenset(plugin.name for plugin in plugins if plugin.fails == "open")
+        self.reworks = bool(self.rewrite or self.tap)
         self.watches = bool(self.rewrite or self.tap or self.settle)
         reads = {plugin.reads for plugin in plugins}
         self.reads: str | None = "all" if "all" in reads else "json" if "json" in reads else None
+        asked = self.authenticate or self.prepare or self.lookup or self.limit
+        self.asks = bool(asked or self.reads)
 
     def bare(self) -> Plan:
         """A copy that edits and watches nothing, but still settles and accounts."""

@@ -41,7 +41,7 @@ class Pool:
     """All upstream connections of the process."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock, limits: Limits) -> None:
-        self._loop = loop
+        self.loop = loop
         self.clock = clock
         self.limits = limits
         self._idle: dict[str, deque[Upstream]] = {}
@@ -124,7 +124,7 @@ class Pool:
         # kernel knows of it then (`gateway.tcp`) can be asked through a second descriptor only.
         probe = sock if context is None else sock.dup()
         try:
-            _, protocol = await self._loop.create_connection(
+            _, protocol = await self.loop.create_connection(
                 lambda: Upstream(self, origin, probe),
                 sock=sock,
                 ssl=context,
@@ -142,14 +142,14 @@ class Pool:
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             sock.setblocking(False)
             try:
-                await self._loop.sock_connect(sock, origin.socket)
+                await self.loop.sock_connect(sock, origin.socket)
             except BaseException:
                 sock.close()
                 raise
             return sock
         addresses = await self._resolve(origin.host, origin.port)
         sock = await aiohappyeyeballs.start_connection(
-            addresses, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY_S, loop=self._loop
+            addresses, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY_S, loop=self.loop
         )
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -162,7 +162,7 @@ class Pool:
         if known is not None and now < known[0]:
             return known[1]
         try:
-            found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = await self.loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError:
             if known is not None:
                 return known[1]  # an old address is better than none while the resolver is away

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.dialects import shape_error
 from gateway.headers import HOP_BY_HOP, named_by_connection
-from gateway.shapes import Shapes
+from gateway.shapes import Passed, Shapes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +32,10 @@ _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,
 # each time.
 _REMEMBERED_MAX: Final = 1024
 
-_DROP, _HOSTS, _LENGTH, _CODING, _CONNECTION, _EXPECT, _ORIGIN, _SITE, _CONTROL = range(9)
+_KINDS_COUNT: Final = 9
+_DROP, _HOSTS, _LENGTH, _CODING, _CONNECTION, _EXPECT, _ORIGIN, _SITE, _CONTROL = range(
+    _KINDS_COUNT
+)
 # With one of these in it, a head is gone through field by field.
 _ODD: Final = frozenset({_CODING, _EXPECT, _ORIGIN, _SITE, _CONTROL})
 _KEEPS: Final = (b"keep-alive", b"Keep-Alive")
@@ -61,21 +64,31 @@ class Refusal(Exception):
         self.detail = detail
 
 
+NOTHING: Final = Passed.only([])
+
+
 class Screened:
     """What the pass over the fields found: the body's framing, the fields that may go up, whether
     to keep the connection.
+
+    size: of the body; None with chunked.
     """
 
-    __slots__ = ("expects", "has_length", "host", "is_chunked", "keep", "size", "upward")
+    __slots__ = ("expects", "has_length", "host", "is_chunked", "keep", "passed", "size")
 
-    def __init__(self) -> None:
-        self.size: int | None = 0  # None with chunked
+    def __init__(self, host: bytes = b"", passed: Passed | None = None) -> None:
+        self.size: int | None = 0
         self.is_chunked = False
         self.has_length = False
         self.expects = False
-        self.host = b""
+        self.host = host
         self.keep = True
-        self.upward: list[tuple[bytes, bytes]] = []
+        self.passed = passed or NOTHING
+
+    @property
+    def upward(self) -> list[tuple[bytes, bytes]]:
+        """The fields that may go up."""
+        return self.passed.fields
 
 
 class Screen:
@@ -92,41 +105,39 @@ class Screen:
         self._prefixes = tuple(prefix.encode() for prefix in server.header_prefixes)
         self._body_bytes_max = config.limits.body_bytes_max
         self._known: set[bytes] = set()
-        self._shapes = Shapes(self._kind_of, odd=_ODD)
+        self._shapes = Shapes(_KINDS_COUNT, self._kind_of, odd=_ODD)
 
     def _kind_of(self, lower: bytes) -> int | None:
         return _CONTROL if lower.startswith(self._prefixes) else _KINDS.get(lower)
 
     def pass_over(self, exchange: Exchange) -> Screened:
         """Judge the head; raises `Refusal`."""
-        items = exchange.headers.items
-        shape = self._shapes.find(next(zip(*items, strict=False), ()))
+        flat = exchange.flat
+        values = tuple(flat[1::2])
+        names = tuple(flat[::2])
+        shape = self._shapes.known.get(names) or self._shapes.work_out(names)
         at = shape.at
         target = exchange.target
         if (
             shape.is_odd
+            or at[_HOSTS] < 0
             or exchange.version != "1.1"
             or target[:1] != b"/"
-            or b"#" in target
+            or target.find(b"#") >= 0
             or exchange.method == b"CONNECT"
-            or _HOSTS not in at
         ):
             return self._pass_slowly(exchange)
-        host = items[at[_HOSTS]][1]
-        if host not in self._known:
+        host = values[at[_HOSTS]]
+        place = at[_CONNECTION]
+        if host not in self._known or (place >= 0 and values[place] not in _KEEPS):
             return self._pass_slowly(exchange)
-        if _CONNECTION in at and items[at[_CONNECTION]][1] not in _KEEPS:
-            return self._pass_slowly(exchange)
-        found = Screened()
-        found.host = host
-        if _LENGTH in at:
-            found.size = size = int(items[at[_LENGTH]][1])
+        found = Screened(host, Passed(flat, values, shape))
+        place = at[_LENGTH]
+        if place >= 0:
+            found.size = size = int(values[place])
             found.has_length = True
             if size > self._body_bytes_max:
                 raise Refusal(413, "body_bytes", _TOO_LARGE, "body_bytes_max")
-        found.upward = upward = items.copy()
-        for place in shape.drops:
-            del upward[place]
         return found
 
     def _pass_slowly(self, exchange: Exchange) -> Screened:
@@ -137,7 +148,7 @@ class Screen:
         if target[:1] != b"/" or b"#" in target or exchange.method == b"CONNECT":
             raise Refusal(*_bad_target(exchange))
         found = Screened()
-        upward = found.upward
+        upward: list[tuple[bytes, bytes]] = []
         prefixes = self._prefixes
         connection: list[bytes] = []
         hosts: list[bytes] = []
@@ -177,9 +188,10 @@ class Screen:
                 b"keep-alive" in named if exchange.version == "1.0" else b"close" not in named
             )
             if not named <= _USUAL:
-                found.upward = [pair for pair in upward if pair[0].lower() not in named]
+                upward = [pair for pair in upward if pair[0].lower() not in named]
         if found.size is not None and found.size > self._body_bytes_max:
             raise Refusal(413, "body_bytes", _TOO_LARGE, "body_bytes_max")
+        found.passed = Passed.only(upward)
         return found
 
     def _control(self, exchange: Exchange, lower: bytes, value: bytes) -> None:

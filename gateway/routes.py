@@ -21,12 +21,17 @@ from gateway.origins import quoted
 from gateway.rules import RESERVED_SLUGS
 
 if TYPE_CHECKING:
+    from gateway.exchange import Target
     from gateway.gateway import Route
     from gateway.providers import Provider
 
 DEFAULT: Final = "default"
 PLAIN: Final = "plain"
 CLOUDFLARE: Final = "cloudflare"
+# Targets that are remembered, and how long they may be: providers have a dozen paths each, and what
+# else comes, such as those that hold an id, is soon forgotten.
+KNOWN_MAX: Final = 1024
+KNOWN_BYTES_MAX: Final = 256
 # Names in a message; a longer list helps nobody.
 LISTED_MAX: Final = 20
 
@@ -40,7 +45,7 @@ class Found:
     plugin's route.
     """
 
-    __slots__ = ("account", "dialect", "gateway", "path", "provider", "surface")
+    __slots__ = ("account", "dialect", "gateway", "path", "provider", "surface", "target")
 
     def __init__(
         self,
@@ -57,6 +62,7 @@ class Found:
         self.surface = surface
         self.account = account
         self.dialect = dialect
+        self.target: Target | None = None  # where that is at the provider, once somebody went there
 
 
 class NoRoute(CallerFault):
@@ -78,6 +84,7 @@ class Table:
             for name, gateway in config.gateways.items()
             for host in gateway.hosts
         }
+        self._known: dict[bytes, Found] = {}
         self._exact: dict[bytes, Route] = {}
         self._below: list[tuple[bytes, Route]] = []
 
@@ -110,6 +117,10 @@ class Table:
         gateway_header: the value of the field that names a gateway, if there is one. host: that of
         the Host field.
         """
+        if gateway_header is None:
+            known = self._known.get(target)
+            if known is not None:
+                return known
         end = target.find(b"/", 1)
         if end < 0:
             end = len(target)
@@ -118,7 +129,12 @@ class Table:
             return self._find_other(target, gateway_header, host)
         path = target[end + 1 :]
         if gateway_header is None and not self._hosts:
-            return Found(provider, path, DEFAULT, None)
+            found = Found(provider, path, DEFAULT, None)
+            if len(target) <= KNOWN_BYTES_MAX:
+                if len(self._known) >= KNOWN_MAX:
+                    self._known.clear()  # those in use are back at once
+                self._known[target] = found
+            return found
         dialect = provider.dialect_at(path)
         surface = PLAIN if dialect is None else dialect.surface
         return Found(provider, path, self._gateway(gateway_header, host, surface), surface)

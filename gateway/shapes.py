@@ -2,8 +2,8 @@
 
 A client sends the same field names in the same order with every request, and so does a provider
 with its answers. What follows from the names alone, which fields are special and which only pass,
-is therefore worked out once per sequence of names and remembered; a head of a known shape costs the
-same whether it has five fields or twenty-five.
+is therefore worked out once per sequence of names and remembered, with a template that the values
+are put into; a head of a known shape costs the same whether it has five fields or twenty-five.
 """
 
 from __future__ import annotations
@@ -16,64 +16,120 @@ from typing import Final
 SHAPES_MAX: Final = 1024
 
 Names = tuple[bytes, ...]
+Fields = list[tuple[bytes, bytes]]
+# As llhttp tells of them: name, value, name, value. Slices of it are names and values.
+Flat = list[bytes]
 
 
 class Shape:
     """What the names of a head's fields say.
 
-    at: where each special field stands, by its kind. drops: the places of fields that do not pass,
-    last first.
-    is_odd: a special field stands there twice, or one whose value decides more than its own fate.
+    at: where each special field stands, by its kind; -1 where there is none. passes: the places of
+    the fields that pass. template: their lines, for a tuple of all values. is_odd: a special field
+    stands there twice, or one whose value decides more than its own fate.
     """
 
-    __slots__ = ("at", "drops", "is_odd")
+    __slots__ = ("at", "is_odd", "passes", "template")
 
-    def __init__(self, at: dict[int, int], drops: tuple[int, ...], *, is_odd: bool) -> None:
+    def __init__(
+        self, at: tuple[int, ...], passes: tuple[int, ...], template: bytes, *, is_odd: bool
+    ) -> None:
         self.at = at
-        self.drops = drops
+        self.passes = passes
+        self.template = template
         self.is_odd = is_odd
 
 
 class Shapes:
     """The shapes seen so far, for one direction.
 
-    kind_of: the kind of a field by its name in lower case, None for one that only passes. stays:
-    the kinds that are looked at and pass all the same. odd: the kinds that need the long way.
+    kinds: how many there are. kind_of: the kind of a field by its name in lower case, None for one
+    that only passes. stays: the kinds that are looked at and pass all the same. odd: the kinds that
+    need the long way.
     """
 
     def __init__(
         self,
+        kinds: int,
         kind_of: Callable[[bytes], int | None],
         *,
         stays: frozenset[int] = frozenset(),
         odd: frozenset[int] = frozenset(),
     ) -> None:
+        self._kinds = kinds
         self._kind_of = kind_of
         self._stays = stays
         self._odd = odd
-        self._known: dict[Names, Shape] = {}
+        # To be looked into first: `known.get(names) or work_out(names)`, without a call on the way.
+        self.known: dict[Names, Shape] = {}
 
-    def find(self, names: Names) -> Shape:
-        shape = self._known.get(names)
-        if shape is None:
-            shape = self._work_out(names)
-            if len(self._known) < SHAPES_MAX:
-                self._known[names] = shape
-        return shape
-
-    def _work_out(self, names: Names) -> Shape:
-        at: dict[int, int] = {}
-        drops = []
+    def work_out(self, names: Names) -> Shape:
+        """The shape of a head seen for the first time."""
+        at = [-1] * self._kinds
+        passes = []
+        template = b""
         is_odd = False
         for place, name in enumerate(names):
             kind = self._kind_of(name.lower())
-            if kind is None:
-                continue
-            is_odd = is_odd or kind in at or kind in self._odd
-            at[kind] = place
-            if kind not in self._stays:
-                drops.append(place)
-        return Shape(at, tuple(reversed(drops)), is_odd=is_odd)
+            if kind is not None:
+                is_odd = is_odd or at[kind] >= 0 or kind in self._odd
+                at[kind] = place
+            if kind is None or kind in self._stays:
+                passes.append(place)
+                template += name.replace(b"%", b"%%") + b": %b\r\n"
+            else:
+                template += b"%.0b"  # of its value nothing
+        shape = Shape(tuple(at), tuple(passes), template, is_odd=is_odd)
+        if len(self.known) < SHAPES_MAX:
+            self.known[names] = shape
+        return shape
+
+
+class Passed:
+    """The fields of a head that pass to the other side, as they came."""
+
+    __slots__ = ("_fields", "_flat", "_shape", "_values")
+
+    def __init__(self, flat: Flat, values: tuple[bytes, ...], shape: Shape) -> None:
+        self._flat = flat
+        self._values = values
+        self._shape: Shape | None = shape
+        self._fields: Fields | None = None
+
+    @classmethod
+    def only(cls, fields: Fields) -> Passed:
+        """These fields, sorted out one by one."""
+        passed = cls.__new__(cls)
+        passed._fields = fields
+        passed._shape = None
+        return passed
+
+    @property
+    def fields(self) -> Fields:
+        """As pairs; the list is kept, so whoever changes it takes a copy."""
+        fields = self._fields
+        if fields is None:
+            assert self._shape is not None
+            flat = self._flat
+            fields = self._fields = [
+                (flat[2 * place], flat[2 * place + 1]) for place in self._shape.passes
+            ]
+        return fields
+
+    def text(self) -> bytes:
+        """As lines."""
+        shape = self._shape
+        return lines(self.fields) if shape is None else shape.template % self._values
+
+
+def paired(flat: Flat) -> Fields:
+    """Names and values as pairs."""
+    return list(zip(flat[::2], flat[1::2], strict=True))
+
+
+def lines(items: Fields) -> bytes:
+    """Fields as they stand on the wire."""
+    return b"".join([b"%b: %b\r\n" % pair for pair in items])
 
 
 def by_table(kinds: Mapping[bytes, int]) -> Callable[[bytes], int | None]:

@@ -118,7 +118,7 @@ class Splitter:
         start = 0
         if self._edge:
             window = self._edge + data
-            end = _end_of(window, 0, b"\r" in window)
+            end = _end_of(window, 0, window.find(b"\r") >= 0)
             if end < 0:
                 self._keep(data, window[-_EDGE_BYTES:], events)
                 return events
@@ -127,7 +127,7 @@ class Splitter:
             self._emit(bytes(self._rest), events)
             self._rest.clear()
             self._oversized = False
-        has_cr = b"\r" in data
+        has_cr = data.find(b"\r") >= 0
         while (end := _end_of(data, start, has_cr)) >= 0:
             self._emit(data[start:end], events)
             start = end

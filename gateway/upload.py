@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from gateway.relay import LAST_CHUNK
 
 if TYPE_CHECKING:
-    from gateway.caller import RequestBody
+    from gateway.body import RequestBody
     from gateway.config import Limits
     from gateway.upstream import Answer, Upstream
 

@@ -22,13 +22,15 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 import httptools
 
 from gateway.errors import UpstreamFault
-from gateway.framing import is_reason_safe, sort_fields
-from gateway.headers import Headers
+from gateway.framing import REASONS, is_reason_safe, sort_fields
+from gateway.shapes import Flat, Passed
+from gateway.strand import Waits
 from gateway.tcp import Progress, progress, reset
 
 if TYPE_CHECKING:
     from gateway.origins import Origin
     from gateway.pool import Pool
+    from gateway.strand import Wakes
 
 BAD_FRAMING_CODE: Final = "bad_upstream_framing"
 NO_ANSWER: Final = "The upstream closed the connection without an answer."
@@ -38,6 +40,7 @@ TOO_SLOW: Final = "The upstream did not answer in time."
 FELL_SILENT: Final = "The upstream fell silent in the middle of its answer."
 
 
+NO_FIELDS: Final = Passed.only([])
 _VERSIONS: Final = ("1.1", "1.0")
 _BODILESS: Final = (204, 304)
 
@@ -56,8 +59,10 @@ class Upload(Protocol):
     def resume(self) -> None: ...
 
 
-class Answer:
-    """One response: its head, then its body, as far as they have come."""
+class Answer(Waits):
+    """One response: its head, then its body, as far as they have come. Awaiting it waits for news:
+    the head, more of a held body, or a fault. The connection keeps the deadline.
+    """
 
     __slots__ = (
         "bodiless",
@@ -68,50 +73,47 @@ class Answer:
         "fault",
         "first_byte_ns",
         "head_known",
-        "headers",
         "held",
         "held_bytes",
         "is_coded",
         "kind",
         "length",
+        "passed",
         "reason",
         "sink",
         "status",
-        "waiter",
         "wants_preview",
     )
 
     def __init__(self, connection: Upstream, *, is_head: bool) -> None:
+        self.waiter: Wakes | None = None
         self.connection: Upstream | None = connection
         self.bodiless = is_head  # a HEAD answer has no body, whatever its fields say
+        self.head_known = False
+        self.ended = False
+        self.fault: UpstreamFault | None = None
+        self.sink: Sink | None = None
+        self.held: list[bytes] = []
+        self.held_bytes = 0
+        self.wants_preview = False
+        # of the head
         self.status = 0
         self.reason = b""
-        self.headers = Headers()
-        self.head_known = False
-        self.is_coded = False
+        self.first_byte_ns: int | None = None
+        self.passed = NO_FIELDS
         self.length: bytes | None = None  # the values of Content-Length, -Type and -Encoding
         self.kind: bytes | None = None
         self.coding: bytes | None = None
+        self.is_coded = False
         self.close_delimited = False
-        self.held: list[bytes] = []
-        self.held_bytes = 0
-        self.ended = False
-        self.fault: UpstreamFault | None = None
-        self.first_byte_ns: int | None = None
-        self.sink: Sink | None = None
-        self.waiter: asyncio.Future[None] | None = None
-        self.wants_preview = False
 
-    def head_fault(self) -> UpstreamFault | None:
-        """Why there is no head to go on with, once one of the two is known.
+    def is_void(self, fault: UpstreamFault) -> bool:
+        """Whether this fault leaves no answer to go on with.
 
         A fault after the head is the sink's to hear, behind the bytes that came before it. Bad
         framing is the exception: while nothing has gone out, an answer in doubt is no answer.
         """
-        fault = self.fault
-        if fault is not None and (not self.head_known or fault.code == BAD_FRAMING_CODE):
-            return fault
-        return None
+        return not self.head_known or fault.code == BAD_FRAMING_CODE
 
     async def preview(self, bytes_max: int) -> bytes:
         """Hold the body back until its first event is whole, it ended, or that many bytes are
@@ -124,7 +126,7 @@ class Answer:
                 self.connection.resume()  # what was held may have paused it
             if len(text) >= bytes_max or b"\n\n" in text or b"\r\n\r\n" in text or b"\r\r" in text:
                 break
-            await self.news()
+            await self
         self.wants_preview = False
         return b"".join(self.held)
 
@@ -158,18 +160,6 @@ class Answer:
         if self.connection is not None:
             self.connection.resume()
 
-    def wake(self) -> None:
-        if self.waiter is not None and not self.waiter.done():
-            self.waiter.set_result(None)
-
-    async def news(self) -> None:
-        """Wait for the head, more of a held body, or a fault. The connection keeps the deadline."""
-        self.waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self.waiter
-        finally:
-            self.waiter = None
-
 
 class Upstream(asyncio.Protocol):
     """One connection to an origin. Between requests it rests in the pool; bytes that come then end
@@ -183,6 +173,7 @@ class Upstream(asyncio.Protocol):
         "_bytes_seen",
         "_ended_at",
         "_fields",
+        "_fields_max",
         "_headless_bytes",
         "_interim",
         "_keep",
@@ -192,6 +183,7 @@ class Upstream(asyncio.Protocol):
         "_since_ns",
         "_spent",
         "_uploading",
+        "_written_before",
         "_wrong",
         "answer",
         "first_byte_timeout_ns",
@@ -201,7 +193,6 @@ class Upstream(asyncio.Protocol):
         "origin",
         "parser",
         "pool",
-        "reused",
         "sock",
         "transport",
         "upload",
@@ -220,15 +211,16 @@ class Upstream(asyncio.Protocol):
         self.parser = httptools.HttpResponseParser(self)
         self.answer: Answer | None = None
         self.upload: Upload | None = None
-        self.reused = False
         self.is_lost = False
         self.written = 0
         self.first_byte_timeout_ns = 0
         self.idle_timeout_ns = 0
         self._before: Progress | None = None
+        self._written_before = 0
         self._ended_at = 0
         self._headless_bytes = 0
-        self._fields: list[tuple[bytes, bytes]] = []
+        self._fields: Flat = []
+        self._fields_max = 2 * pool.limits.header_count_max
         self._bytes_seen = 0
         self._interim = False
         self._keep = False
@@ -246,10 +238,9 @@ class Upstream(asyncio.Protocol):
     def ask(self, request: bytes, *, is_head: bool, uploading: bool) -> Answer:
         """Write a request, with what there is of its body; gives the answer in progress."""
         answer = self.answer = Answer(self, is_head=is_head)
-        # On a plain connection all that was written before was acknowledged before it was answered;
-        # the SYN counts as 1.
-        before = self.written
-        self._before = progress(self.sock) if self.origin.tls else Progress(before + 1, before)
+        self._written_before = self.written
+        if self.origin.tls:
+            self._before = progress(self.sock)
         self._bytes_seen = self._headless_bytes = 0
         self._uploading = uploading
         self._active = True
@@ -293,32 +284,33 @@ class Upstream(asyncio.Protocol):
             self._wrong = "switched protocols unasked"
         except httptools.HttpParserError as error:
             self._wrong = self._wrong or str(error)
-        if not had_head:
+        if had_head:
+            if self._body:
+                self._headless_bytes = 0
+            else:
+                self._check_trailers(len(data))
+        elif not answer.head_known or answer.bodiless:
             self._check_head(answer, len(data))
-        elif self._body:
-            self._headless_bytes = 0
-        else:
-            self._check_trailers(len(data))
         if self._wrong:
             self._fail(UpstreamFault(BAD_FRAMING, code=BAD_FRAMING_CODE, detail=self._wrong))
         elif answer.head_known:
             self._pass_on(answer)
 
     def _check_head(self, answer: Answer, size: int) -> None:
-        limits = self.pool.limits
+        if answer.head_known:
+            if self._body:  # of an answer that has none
+                self._wrong = self._wrong or "a body where none can be"
+            return
         self._bytes_seen += size
-        if not answer.head_known:
-            if self._bytes_seen > limits.upstream_header_bytes_max:
-                self._wrong = self._wrong or "the head of the answer is too large"
-        elif answer.bodiless and self._body:
-            self._wrong = self._wrong or "a body where none can be"
+        if self._bytes_seen > self.pool.limits.upstream_header_bytes_max:
+            self._wrong = self._wrong or "the head of the answer is too large"
 
     def _check_trailers(self, size: int) -> None:
         """What is read without bringing any body is trailers or chunk heads: bounded."""
         limits = self.pool.limits
         self._headless_bytes += size
         if (
-            len(self._fields) > limits.header_count_max
+            len(self._fields) > self._fields_max
             or self._headless_bytes > limits.upstream_header_bytes_max
         ):
             self._wrong = self._wrong or "too many trailers"
@@ -363,38 +355,40 @@ class Upstream(asyncio.Protocol):
             self.answer.reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._fields.append((name, value))
+        self._fields += (name, value)
 
     def on_headers_complete(self) -> None:
         answer = self.answer
         if answer is None:
             return
-        fields, self._fields = self._fields, []
+        fields = self._fields
+        self._fields = []
         parser = self.parser
         status = parser.get_status_code()
         version = parser.get_http_version()
-        if status < 100 or version not in _VERSIONS:
-            self._wrong = "a status or version that is none"
-        if len(fields) > self.pool.limits.header_count_max:
-            self._wrong = "too many fields"
-        if status < 200:
-            # Interim answers stop here: 100 is ours to give, and nobody has asked for the others
-            # (RFC 9110 section 15.2).
-            self._interim = True
-            answer.reason = b""
-            return
+        if status < 200 or version not in _VERSIONS or len(fields) > self._fields_max:
+            if status < 100 or version not in _VERSIONS:
+                self._wrong = "a status or version that is none"
+            if len(fields) > self._fields_max:
+                self._wrong = "too many fields"
+            if status < 200:
+                # Interim answers stop here: 100 is ours to give, and nobody has asked for the
+                # others (RFC 9110 section 15.2).
+                self._interim = True
+                answer.reason = b""
+                return
         answer.status = status
         answer.first_byte_ns = time.monotonic_ns()
         wrong = sort_fields(answer, fields, version)
-        if wrong or not is_reason_safe(answer.reason):
+        if wrong or (answer.reason not in REASONS and not is_reason_safe(answer.reason)):
             self._wrong = wrong or "control bytes in the reason phrase"
         if answer.bodiless or status in _BODILESS:
             # llhttp waits for the body of a HEAD answer: the next answer needs a new parser.
             self._spent = answer.bodiless
             answer.bodiless = answer.ended = True
             self._keep = not answer.is_coded and parser.should_keep_alive()
-        else:
-            answer.close_delimited = answer.length is None and not answer.is_coded
+        elif answer.length is None:
+            answer.close_delimited = not answer.is_coded
         answer.head_known = True
 
     def on_message_complete(self) -> None:
@@ -471,11 +465,8 @@ class Upstream(asyncio.Protocol):
         body = self._body
         if not body:
             data = b""
-        elif len(body) == 1:
-            data = body[0]
-            body.clear()
         else:
-            data = b"".join(body)
+            data = body[0] if len(body) == 1 else b"".join(body)
             body.clear()
         ended = answer.ended
         if ended:
@@ -494,33 +485,29 @@ class Upstream(asyncio.Protocol):
                 and not answer.wants_preview
             ):
                 self.pause()
-        waiter = answer.waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        answer.wake()
 
     def _release(self, answer: Answer) -> None:
         """The answer is whole: the connection goes back to the pool, or away."""
-        self.answer = None
-        answer.connection = None
-        uploading, self._uploading = self._uploading, False
-        self.upload = None
+        self.answer = answer.connection = self.upload = None
         if self.is_lost:
+            self._uploading = False
             return
-        if self._keep and not uploading and not self._paused_writing:
-            if self._paused:
-                self.resume()
-            self._active = True
-            self.reused = True
-            if self._fields:
-                self._fields = []  # trailers: dropped (RFC 9110 section 6.5.1)
-            if self._spent:
-                self._spent = False
-                self.parser = httptools.HttpResponseParser(self)
-            self.pool.release(self)
-        else:
-            if uploading:
+        if self._uploading or self._paused_writing or not self._keep:
+            if self._uploading:
+                self._uploading = False
                 reset(self.sock)
             self.transport.abort()
+            return
+        if self._paused:
+            self.resume()
+        self._active = True
+        if self._fields:
+            self._fields = []  # trailers: dropped (RFC 9110 section 6.5.1)
+        if self._spent:
+            self._spent = False
+            self.parser = httptools.HttpResponseParser(self)
+        self.pool.release(self)
 
     def _broke_off(self, answer: Answer, error: Exception | None) -> None:
         """The connection ended with an answer in progress: its end, a cut, or no answer at all."""
@@ -583,7 +570,12 @@ class Upstream(asyncio.Protocol):
         if self.sock.family == socket.AF_UNIX:
             # EPIPE: the other end was closed before the write.
             return not isinstance(error, BrokenPipeError)
-        before, now = self._before, progress(self.sock)
+        now = progress(self.sock)
+        before = self._before
+        if not self.origin.tls:
+            # All that was written before was acknowledged before it was answered; the SYN counts
+            # as 1.
+            before = Progress(self._written_before + 1, self._written_before)
         if before is None or now is None:
             return True
         if now.sent <= before.sent:

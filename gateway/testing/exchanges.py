@@ -72,8 +72,8 @@ def attempt_of(made: Exchange) -> Attempt:
     assert made.provider is not None
     origin, path = made.provider.locate(made.path, made.account_id)
     target = Target(made.provider, origin, path)
-    upward = Headers(Screen(BARE).pass_over(made).upward)
-    attempt = Attempt(len(made.attempts), target, upward, made.body, time.monotonic_ns())
+    passed = Screen(BARE).pass_over(made).passed
+    attempt = Attempt(len(made.attempts), target, passed, made.body, time.monotonic_ns())
     made.attempts.append(attempt)
     return attempt
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import uvloop
 
-from gateway.caller import RequestBody
+from gateway.body import RequestBody
 from gateway.calls import call
 from gateway.clock import Clock
 from gateway.config import Config, ProviderConfig
@@ -30,6 +30,7 @@ from gateway.pool import Pool
 from gateway.providers import Provider, build, built_in_names
 from gateway.refusal import Screen
 from gateway.routes import Table
+from gateway.strand import Strand
 from gateway.testing.exchanges import BARE, NO_STATE
 from gateway.testing.upstream import ScriptedUpstream
 from gateway.testing.wire import END_OF_HEAD, Fields, is_chunked, parse_head, size_of, values
@@ -157,11 +158,11 @@ async def _run(
             await stack.enter_async_context(lifespan(gateway))
         stack.push_async_callback(gateway.stop_tasks)
         async with asyncio.timeout(PATIENCE_S):
-            await asyncio.wait({_started(gateway, ran, config)})
+            await _started(gateway, ran, config)
     await asyncio.sleep(0)  # lets what was closed above go
 
 
-def _started(gateway: Gateway, ran: Ran, config: Config) -> asyncio.Task[None]:
+def _started(gateway: Gateway, ran: Ran, config: Config) -> Strand:
     made = ran.exchange
     screened = Screen(config).pass_over(made)
     body = RequestBody(None, screened.size, is_chunked=screened.is_chunked)
