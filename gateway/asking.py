@@ -15,6 +15,7 @@ from gateway.errors import GatewayError, OwnFault
 from gateway.exchange import SKIP, Again, Attempt, Exchange, Keep, Target
 from gateway.log import get
 from gateway.reply import Reply
+from gateway.strand import Strand
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -34,7 +35,7 @@ T = TypeVar("T")
 _PATH: Final = re.compile(rb"/[\x21-\x7e\x80-\xff]*")
 
 
-class Asking:
+class Asking(Strand):
     """The part of a line that speaks with plugins. `gateway.line.Line` is the rest."""
 
     __slots__ = (

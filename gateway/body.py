@@ -1,14 +1,13 @@
-"""The request's body as the line sees it: whole already, or on its way in.
+"""A request's body on its way in: held until somebody takes it, then passed on slice by slice.
 
-A small body comes along with its head; that is all there is to it then (`WholeBody`). Any other is
-held until somebody takes it, and then passed on slice by slice (`RequestBody`).
+Most bodies are small and come along with their head; those are plain bytes to the line.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Protocol
 
 
 class Sender(Protocol):
@@ -19,52 +18,6 @@ class Sender(Protocol):
     def expect_no_more(self) -> None: ...
     def pause_body(self) -> None: ...
     def resume_body(self) -> None: ...
-
-
-class Body(Protocol):
-    """What the line asks of either.
-
-    whole: the body, once `whole_now` gave it. received: bytes so far.
-    """
-
-    is_chunked: bool
-    whole: bytes | None
-
-    @property
-    def is_empty(self) -> bool: ...
-    @property
-    def received(self) -> int: ...
-    async def read(self, bytes_max: int) -> bytes | None: ...
-    def whole_now(self) -> bytes | None: ...
-    def let_go(self) -> None: ...
-
-
-class WholeBody:
-    """A body that came along with its head, or an empty one."""
-
-    __slots__ = ("whole",)
-
-    is_chunked: Final = False
-
-    def __init__(self, data: bytes) -> None:
-        self.whole: bytes | None = data
-
-    @property
-    def is_empty(self) -> bool:
-        return not self.whole
-
-    @property
-    def received(self) -> int:
-        return len(self.whole or b"")
-
-    async def read(self, bytes_max: int) -> bytes | None:
-        return self.whole if self.received <= bytes_max else None
-
-    def whole_now(self) -> bytes | None:
-        return self.whole
-
-    def let_go(self) -> None:
-        pass
 
 
 class RequestBody:

@@ -15,18 +15,17 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from typing import TYPE_CHECKING, ClassVar, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, cast
 
 import httptools
 
-from gateway.body import RequestBody, WholeBody
+from gateway.body import RequestBody
 from gateway.chunks import Chunks
 from gateway.exchange import Exchange
 from gateway.refusal import Refusal, refusal_bytes
 from gateway.tcp import is_gone, reset, unacknowledged
 
 if TYPE_CHECKING:
-    from gateway.body import Body
     from gateway.clock import Clock
     from gateway.config import Limits
     from gateway.refusal import Screened
@@ -63,7 +62,7 @@ class Listener(Protocol):
     connections: set[Caller]
 
     def serve(
-        self, caller: Caller, exchange: Exchange, body: Body, screened: Screened
+        self, caller: Caller, exchange: Exchange, body: bytes | RequestBody, screened: Screened
     ) -> Served: ...
     def hand_over(self, target: bytes) -> asyncio.Protocol | None: ...
     def screened(self, exchange: Exchange) -> Screened: ...
@@ -83,8 +82,10 @@ class Caller(asyncio.Protocol):
         "_drain_bytes",
         "_expects",
         "_fields",
+        "_fields_max",
         "_has_begun",
         "_head",
+        "_head_bytes_max",
         "_headers_over",
         "_is_old",
         "_is_turned_away",
@@ -121,11 +122,13 @@ class Caller(asyncio.Protocol):
         self.line: Served | None = None
         self.body: RequestBody | None = None
         self.is_full = False
-        self.buffer_bytes_max = listener.limits.buffer_bytes_max
+        self.buffer_bytes_max: int = listener.limits.buffer_bytes_max
         self._chunks: Chunks | None = None
-        self.parser = httptools.HttpRequestParser(self)
+        self.parser: Any = httptools.HttpRequestParser(self)
         self._buffer = bytearray()
         self._head = bytearray()
+        self._head_bytes_max = listener.limits.header_bytes_max
+        self._fields_max = 2 * listener.limits.header_count_max
         self._fields: Flat = []
         self._url = b""
         self._headers_over = False
@@ -287,7 +290,7 @@ class Caller(asyncio.Protocol):
         self._leave()
         if self._chunks is not None:
             self._chunks.let_go()
-        del self.parser  # it points back here, and the collector is not to be needed
+        self.parser = None  # it points back here, and the collector is not to be needed
 
     def pause_writing(self) -> None:
         self.is_full = True
@@ -370,8 +373,9 @@ class Caller(asyncio.Protocol):
         if end < 4 or data[0] <= 13 or self._head:
             self._receive_piece(data)
             return
-        rest = b""
-        if end != len(data):
+        if end == len(data):
+            rest = b""
+        else:
             data, rest = data[:end], data[end:]
         if self.listener.has_pages and self._is_handed_over(data, rest):
             return
@@ -441,13 +445,12 @@ class Caller(asyncio.Protocol):
                 Refusal(400, "bad_request", "The request is not valid HTTP/1.1.", str(error))
             )
             return False
-        limits = self.limits
-        if size > limits.header_bytes_max:
+        if size > self._head_bytes_max:
             self._refuse(
                 Refusal(431, "header_bytes", "The request's head is too large.", "header_bytes_max")
             )
             return False
-        if len(self._fields) > 2 * limits.header_count_max:
+        if len(self._fields) > self._fields_max:
             self._refuse(
                 Refusal(431, "header_count", "The request has too many fields.", "header_count_max")
             )
@@ -479,19 +482,19 @@ class Caller(asyncio.Protocol):
         self._keep = screened.keep
         self._is_old = exchange.version == "1.0"
         self._has_begun = False
-        body: Body | None
+        body: bytes | RequestBody | None
         if screened.size == len(rest) and not self._is_upgrade:
             self.state = BUSY
             if rest:
                 parser.feed_data(rest)  # it is ready for the next head then
-            body = WholeBody(rest)
+            body = rest
         else:
             body = self._await_body(screened, rest)
         if body is not None:
             line = self.line = listener.serve(self, exchange, body, screened)
             line.start()  # it may be over when this returns
 
-    def _await_body(self, screened: Screened, rest: bytes) -> Body | None:
+    def _await_body(self, screened: Screened, rest: bytes) -> bytes | RequestBody | None:
         """See what body is to come; None if it turned out bad at once.
 
         llhttp sees heads and chunks only: a sized body is counted here, so what comes next needs a
@@ -503,7 +506,7 @@ class Caller(asyncio.Protocol):
         if size is not None and size <= len(rest):
             self.state = BUSY
             self._buffer += rest[size:]
-            return WholeBody(rest[:size])
+            return rest[:size]
         if size is None:
             limits = self.limits
             self._chunks = Chunks(limits.header_count_max, limits.header_bytes_max)

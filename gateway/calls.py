@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from gateway.body import WholeBody
 from gateway.errors import CallerFault, UpstreamFault
 from gateway.exchange import Exchange
 from gateway.gateway import Answered
@@ -42,7 +41,7 @@ async def call(gateway: Gateway, parent: Exchange | None, request: Request) -> A
         exchange.gateway = parent.gateway
         parent.calls += 1
     outlet = Collector(limits.read_bytes_max)
-    line = Line(gateway, exchange, outlet, WholeBody(request.body), _screened(gateway, exchange, request))
+    line = Line(gateway, exchange, outlet, request.body, _screened(gateway, exchange, request))
     outlet.over = line.leave
     line.is_child = True
     gateway.lines.add(line)

@@ -6,7 +6,7 @@ coding: whatever else the real head says (an Upgrade, say) cannot make it leave 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import httptools
 
@@ -41,13 +41,14 @@ class Chunks:
         self.has_surplus = False
         self._count_max = count_max
         self._trailer_bytes_max = bytes_max
+        self._trailers = 0
         self._trailer_bytes = 0
         self._slices: list[bytes] = []
         self._end = 0
-        self.on_body = self._slices.append
-        self._parser = httptools.HttpRequestParser(self)
+        self.on_body: Any = self._slices.append
+        self._parser: Any = httptools.HttpRequestParser(self)
         self._parser.feed_data(HEAD)
-        self._trailers = 0
+        self._trailers = 0  # that were the fields of that head
 
     def feed(self, data: bytes) -> bytes:
         """The body in these bytes; `Refusal` for what is no chunked body."""
@@ -74,7 +75,7 @@ class Chunks:
 
     def let_go(self) -> None:
         """Forget the parser: both point at each other, and the collector is not to be needed."""
-        del self._parser, self.on_body
+        self._parser = self.on_body = None
 
     # -- llhttp ------------------------------------------------------------------------------------
 

@@ -12,7 +12,6 @@ import time
 from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import msgspec
 import orjson
 
 from gateway.dialects import dialect_of
@@ -75,14 +74,17 @@ class Usage:
         self.output_reasoning: int | None = None
 
 
-class Target(msgspec.Struct, frozen=True, eq=False):
+class Target:
     """Where an attempt goes: a provider, one of its origins, and the path with query to ask for
-    there. Shared between exchanges, so it never changes.
+    there. Exchanges share it, so nobody may change it.
     """
 
-    provider: Provider
-    origin: Origin
-    path: bytes
+    __slots__ = ("origin", "path", "provider")
+
+    def __init__(self, provider: Provider, origin: Origin, path: bytes) -> None:
+        self.provider: Final = provider
+        self.origin: Final = origin
+        self.path: Final = path
 
 
 class Attempt:

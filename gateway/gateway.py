@@ -91,6 +91,8 @@ class Gateway:
         self.table = table
         self.plans = plans
         self.pool = pool
+        # No plugin has part in any line, so nobody's code but the core's runs in one.
+        self.is_bare = all(plan.is_bare for plan in plans.values())
         self.is_draining = False
         self.lines: set[Line] = set()
         self.counts: dict[str, int] = {}

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway import message
 from gateway.asking import FAULT, NO_TARGET, Asking
-from gateway.body import RequestBody
 from gateway.dialects import shape_error
 from gateway.errors import CallerFault, GatewayError, OwnFault, UpstreamFault
 from gateway.exchange import (
@@ -33,27 +32,30 @@ from gateway.exchange import (
 )
 from gateway.headers import Headers
 from gateway.log import get
-from gateway.opening import BODILESS, is_event_stream, opened
+from gateway.opening import BODILESS, STARTS_TEXT, is_event_stream, opened
 from gateway.outlet import Null
 from gateway.relay import COPY_BYTES_MAX, LAST_CHUNK
 from gateway.reply import Head, Reply
 from gateway.routes import NoRoute
-from gateway.strand import Strand
+from gateway.strand import PAUSE
 from gateway.upload import Upload, framed_chunk
 
 if TYPE_CHECKING:
-    from gateway.body import Body
+    from collections.abc import Coroutine
+
+    from gateway.body import RequestBody
     from gateway.gateway import Gateway
     from gateway.outlet import CallerOutlet
     from gateway.refusal import Screened
     from gateway.relay import Relay
-    from gateway.upstream import Answer
+    from gateway.upstream import Answer, Upstream
 
 log = get("line")
 
 
 # Once for the kept connection that had died, once more for a fresh one that was given up.
 REPLAYS_MAX: Final = 2
+LENGTH: Final = b"Content-Length: %b\r\n"
 
 
 class Line(Asking):
@@ -63,14 +65,14 @@ class Line(Asking):
 
     __slots__ = (
         "_detach",
-        "_task",
         "_timer",
         "_upload",
-        "body",
+        "coming",
         "is_child",
         "outlet",
         "relay",
         "screened",
+        "whole",
     )
 
     def __init__(
@@ -78,30 +80,39 @@ class Line(Asking):
         gateway: Gateway,
         exchange: Exchange,
         outlet: CallerOutlet,
-        body: Body,
+        body: bytes | RequestBody,
         screened: Screened,
     ) -> None:
         self.gateway = gateway
         self.exchange = exchange
         self.outlet = outlet
-        self.body = body
         self.screened = screened
+        # The body is either here, or on its way.
+        self.whole: bytes | None = None
+        self.coming: RequestBody | None = None
+        if isinstance(body, bytes):
+            self.whole = body
+        else:
+            self.coming = body
         self.is_child = False
         self.relay: Relay | None = None
         self._upload: Upload | None = None
-        self._task: Strand | None = None
         self._detach: tuple[int, float] | None = None
         self._timer: asyncio.TimerHandle | None = None
         # what `Asking` needs
         self._answer = self._asked = self._found = self._gates = self._owners = self._stopped = None
         self._giver = ""
+        # what `Strand` needs
+        self.loop = gateway.loop
+        self.coroutine = self.waits_for = self._joined = self._current = self._run = None
+        self.must_cancel = False
+        self.cancels = 0
         exchange.line = self
 
-    def start(self) -> Strand:
+    def start(self) -> Line:
         """Run at once, as far as it goes; what is returned can be awaited."""
-        strand = self._task = Strand(self.gateway.loop, self.run())
-        strand.wake()
-        return strand
+        self.begin(self.run(), as_task=not self.gateway.is_bare)
+        return self
 
     async def run(self) -> None:
         """The whole line, with every ending."""
@@ -147,7 +158,7 @@ class Line(Asking):
             reply = await self._ask(plan.authenticate)
         # read
         if reply is None:
-            if plan.reads is not None and not self.body.is_empty:
+            if plan.reads is not None and (self.whole or self.coming is not None):
                 await self._read(plan.reads)
             # prepare
             if plan.prepare:
@@ -172,11 +183,13 @@ class Line(Asking):
             named = exchange.control(b"gateway") or exchange.control(b"gateway-id")
         if named is None and self.is_child and exchange.gateway != "default":
             named = exchange.gateway.encode()  # its parent's
-        try:
-            found = gateway.table.find(exchange.target, named, self.screened.host)
-        except NoRoute as fault:
-            exchange.surface = fault.surface
-            raise
+        found = gateway.table.known.get(exchange.target) if named is None else None
+        if found is None:
+            try:
+                found = gateway.table.find(exchange.target, named, self.screened.host)
+            except NoRoute as fault:
+                exchange.surface = fault.surface
+                raise
         self._found = found
         exchange.provider = found.provider
         exchange.path = found.path
@@ -198,7 +211,12 @@ class Line(Asking):
             and b"json" not in (exchange.headers.get(b"content-type") or b"").lower()
         ):
             return
-        exchange.body = body = await self.body.read(limits.read_bytes_max)
+        body = self.whole
+        if self.coming is not None:
+            body = await self.coming.read(limits.read_bytes_max)
+        elif body is not None and len(body) > limits.read_bytes_max:
+            body = None
+        exchange.body = body
         if body is None:
             if reads == "all":
                 raise CallerFault(
@@ -221,7 +239,7 @@ class Line(Asking):
         attempts_max = self.gateway.config.limits.attempts_max
         body = exchange.body
         if body is None:
-            body = self.body.whole_now()
+            body = self.whole if self.coming is None else self.coming.whole_now()
         skipped = False
         for number in range(attempts_max):
             started_ns = monotonic_ns()
@@ -265,11 +283,15 @@ class Line(Asking):
         """
         method, body = self.exchange.method, attempt.body
         target = attempt.target
-        framing = self._framing(body)
+        if body and not self.screened.is_chunked:
+            framing = b"Content-Length: %d\r\n" % len(body)
+        else:
+            framing = self._framing(body)
         head = message.request_head(method, attempt, framing)
         is_head = method == b"HEAD"
         if body is None:
-            self._upload = self._upload or Upload(self._streaming_body(), self.gateway.config.limits)
+            assert self.coming is not None
+            self._upload = self._upload or Upload(self.coming, self.gateway.config.limits)
         elif framing is message.CHUNKED:
             head += framed_chunk(body) + LAST_CHUNK
         else:
@@ -280,8 +302,9 @@ class Line(Asking):
         replays = 0
         while True:
             if connection is None:
-                connection = await pool.connect(
-                    target.origin, attempt, target.provider.connections_max
+                connections_max = target.provider.connections_max
+                connection = await self._connected(
+                    pool.connect(target.origin, attempt, connections_max)
                 )
                 attempt.connected_ns = monotonic_ns()
             connection.first_byte_timeout_ns = attempt.first_byte_timeout_ns
@@ -293,10 +316,14 @@ class Line(Asking):
                 answer = self._upload.begin(connection, head, is_head=is_head)
             attempt.sent_ns = monotonic_ns()
             self._answer = answer
-            while not answer.head_known and answer.fault is None:
-                await answer
-            fault = answer.fault
-            if fault is None or not answer.is_void(fault):
+            try:
+                while not answer.head_known and answer.fault is None:
+                    answer.waiter = self
+                    await PAUSE
+            finally:
+                answer.waiter = None
+            fault = None if answer.fault is None else answer.head_fault()
+            if fault is None:
                 attempt.first_byte_ns = answer.first_byte_ns
                 return answer
             upload = self._upload
@@ -307,19 +334,25 @@ class Line(Asking):
             attempt.reused = False
             connection = None
 
-    def _streaming_body(self) -> RequestBody:
-        assert isinstance(self.body, RequestBody)  # any other is whole
-        return self.body
+    async def _connected(self, connecting: Coroutine[Any, Any, Upstream]) -> Upstream:
+        """Connect in a task of its own, because a timeout asks for the current task."""
+        task = self.loop.create_task(connecting)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if task.done() and not task.cancelled() and task.exception() is None:
+                task.result().drop()  # the caller left in the very moment that it was made
+            raise
 
     def _framing(self, body: bytes | None) -> bytes:
         """The lines that say how long the body is: as the caller said it, unless a plugin read or
         changed the body.
         """
         screened = self.screened
-        if body and not screened.is_chunked:
-            return b"Content-Length: %d\r\n" % len(body)
+        coming = self.coming
         if screened.is_chunked and (
-            body is None or (self.exchange.body is None and body is self.body.whole)
+            body is None
+            or (self.exchange.body is None and coming is not None and body is coming.whole)
         ):
             return message.CHUNKED
         if body is None:
@@ -346,25 +379,23 @@ class Line(Asking):
 
     async def _pass_on(self, answer: Answer) -> None:
         """An upstream's answer: its head through the `answer` hooks, its body as it comes."""
-        exchange, passed = self.exchange, answer.passed
-        plan = exchange.plan
-        if is_event_stream(answer.kind):
+        exchange, passed, kind = self.exchange, answer.passed, answer.kind
+        if kind is not None and kind[:1] in STARTS_TEXT and is_event_stream(kind):
             exchange.streaming = True
         head = None
-        if plan.answer:
+        if exchange.plan.answer:
             fields = Headers(passed.fields.copy())
             head = Head(answer.status, answer.reason, fields, passed)
             self._edit(head)
         else:
             exchange.status = answer.status
             exchange.answered_ns = monotonic_ns()
-        if answer.ended and answer.length is not None and self._is_plain(answer):
-            self._pass_whole(answer, head)
+        if answer.ended and answer.length is not None and self._pass_whole(answer, head):
             return
         if head is None:
             head = Head(answer.status, answer.reason, Headers(passed.fields), passed)
         relay = self.relay = opened(
-            self, head, answer, length=answer.length, kind=answer.kind, coding=answer.coding
+            self, head, answer, length=answer.length, kind=kind, coding=answer.coding
         )
         if relay.is_silent:
             answer.abort()  # a body that a plugin's status rules out is not read to its end
@@ -380,38 +411,37 @@ class Line(Asking):
             await relay.room()
         self._end(relay)
 
-    def _is_plain(self, answer: Answer) -> bool:
-        """Whether a whole answer needs no relay: nobody watches it, it is small, and the caller
-        takes it.
+    def _pass_whole(self, answer: Answer, head: Head | None) -> bool:
+        """An answer that came whole goes out whole, in one write and without a relay, unless
+        somebody watches it, it is large, or the caller is not a usual one.
         """
-        exchange = self.exchange
-        return not (
+        exchange, outlet = self.exchange, self.outlet
+        status = exchange.status
+        if (
             exchange.plan.watches
             or answer.bodiless
-            or exchange.status in BODILESS
+            or status is None
+            or status in BODILESS
             or answer.held_bytes > COPY_BYTES_MAX
             or exchange.version != "1.1"
-            or self.outlet.is_full
+            or outlet.is_full
             or self.is_child
-        )
-
-    def _pass_whole(self, answer: Answer, head: Head | None) -> None:
-        """An answer that came whole goes out whole, in one write."""
-        exchange, outlet, data = self.exchange, self.outlet, answer.take()
+        ):
+            return False
         keep = outlet.may_keep
-        framing = b"Content-Length: %b\r\n" % answer.length
-        if not keep:
-            framing += message.CLOSE
+        framing = LENGTH % answer.length if keep else LENGTH % answer.length + message.CLOSE
         if head is not None:
             text = message.answer_head(head, framing)
         else:
-            line = message.status_line(answer.status, answer.reason)
+            line = message.status_line(status, answer.reason)
             text = b"%b%b%b\r\n" % (line, answer.passed.text(), framing)
-        status = exchange.status
+        held = answer.held
+        data = held[0] if len(held) == 1 else b"".join(held)
         exchange.bytes_sent = len(data)
-        self.settle(COMPLETE if status is None or status < 400 else PROVIDER_ERROR)
+        self.settle(COMPLETE if status < 400 else PROVIDER_ERROR)
         outlet.write(text + data)
         outlet.done(keep=keep)
+        return True
 
     async def _give(self, reply: Reply, *, rewritten: bool) -> None:
         """An answer of our own, whole or streamed."""
@@ -541,7 +571,8 @@ class Line(Asking):
             bytes_max, seconds = self._detach
             self.outlet = null = Null(bytes_max, self._undetached)
             self._timer = asyncio.get_running_loop().call_later(seconds, self._undetached)
-            self.body.let_go()
+            if self.coming is not None:
+                self.coming.let_go()
             if self.relay is not None:
                 self.relay.outlet = null
                 self.relay.drained()
@@ -561,10 +592,10 @@ class Line(Asking):
             error = OwnFault("The gateway is shutting down.", status=503, code="shutting_down")  # type: ignore[assignment]
         if self.relay is not None:
             self.relay.stop(outcome, tail, error)
-        elif self._task is not None:
+        elif not self.done():
             self._stopped = error
-            if asyncio.current_task() is not self._task:  # one of its own hooks goes on to its end
-                self._task.cancel()
+            if not self.is_current():  # one of its own hooks goes on to its end
+                self.cancel()
 
     def settle(self, outcome: str) -> None:
         """The end is known: once, and before the caller can see it."""
@@ -587,13 +618,14 @@ class Line(Asking):
         self.settle(CLIENT_ABORT)
         if self.relay is not None:
             self.relay.abandon(CallerFault("The caller left.", code="left"), CLIENT_ABORT)
-        if self._task is not None and asyncio.current_task() is not self._task:
-            self._task.cancel()
+        if not self.is_current():
+            self.cancel()
 
     def _close(self) -> None:
         """Account, and let go of everything that points back here."""
         exchange = self.exchange
-        exchange.bytes_received = self.body.received
+        coming = self.coming
+        exchange.bytes_received = len(self.whole or b"") if coming is None else coming.received
         if exchange.outcome is None:
             self.settle(FAILED)
         if self._timer is not None:
@@ -609,11 +641,12 @@ class Line(Asking):
         if self._gates:
             self._close_gates()
         exchange.line = None
-        self.body.let_go()
+        if coming is not None:
+            coming.let_go()
         if self._upload is not None:
             self._upload.let_go()
         self.gateway.lines.discard(self)
-        self.relay = self._answer = self._upload = self._task = None
+        self.relay = self._answer = self._upload = None
 
 
 def _name(exchange: Exchange) -> str | None:

@@ -14,7 +14,7 @@ from gateway.log import get
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from gateway.body import Body
+    from gateway.body import RequestBody
     from gateway.caller import Caller
     from gateway.clock import Clock
     from gateway.exchange import Exchange
@@ -58,7 +58,9 @@ class Callers:
         self._screen = screen
         self.screened = screen.pass_over
 
-    def serve(self, caller: Caller, exchange: Exchange, body: Body, screened: Screened) -> Line:
+    def serve(
+        self, caller: Caller, exchange: Exchange, body: bytes | RequestBody, screened: Screened
+    ) -> Line:
         line = Line(self.gateway, exchange, caller, body, screened)
         self.gateway.lines.add(line)
         return line

@@ -35,6 +35,7 @@ class Plan:
         "fails_open",
         "gateway",
         "header_prefixes",
+        "is_bare",
         "judge",
         "limit",
         "lookup",
@@ -83,6 +84,7 @@ class Plan:
         self.watches = bool(self.rewrite or self.tap or self.settle)
         reads = {plugin.reads for plugin in plugins}
         self.reads: str | None = "all" if "all" in reads else "json" if "json" in reads else None
+        self.is_bare = not any(getattr(self, name) for name in ON_THE_LINE)
         asked = self.authenticate or self.prepare or self.lookup or self.limit
         self.asks = bool(asked or self.reads)
 

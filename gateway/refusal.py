@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 # A Host is a name or address and an optional port (RFC 9110 section 7.2, RFC 3986 section 3.2.2),
 # nothing else.
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
-# Hosts and origins seen and allowed before are remembered, up to this many; the rest is worked out
-# each time.
+# Hosts and targets seen and allowed before are remembered, up to this many and, for targets, this
+# long; the rest is worked out each time.
 _REMEMBERED_MAX: Final = 1024
+_TARGET_BYTES_MAX: Final = 256
 
 _KINDS_COUNT: Final = 9
 _DROP, _HOSTS, _LENGTH, _CODING, _CONNECTION, _EXPECT, _ORIGIN, _SITE, _CONTROL = range(
@@ -105,6 +106,7 @@ class Screen:
         self._prefixes = tuple(prefix.encode() for prefix in server.header_prefixes)
         self._body_bytes_max = config.limits.body_bytes_max
         self._known: set[bytes] = set()
+        self._targets: set[bytes] = set()
         self._shapes = Shapes(_KINDS_COUNT, self._kind_of, odd=_ODD)
 
     def _kind_of(self, lower: bytes) -> int | None:
@@ -117,13 +119,11 @@ class Screen:
         names = tuple(flat[::2])
         shape = self._shapes.known.get(names) or self._shapes.work_out(names)
         at = shape.at
-        target = exchange.target
         if (
             shape.is_odd
             or at[_HOSTS] < 0
+            or exchange.target not in self._targets
             or exchange.version != "1.1"
-            or target[:1] != b"/"
-            or target.find(b"#") >= 0
             or exchange.method == b"CONNECT"
         ):
             return self._pass_slowly(exchange)
@@ -147,6 +147,10 @@ class Screen:
         target = exchange.target
         if target[:1] != b"/" or b"#" in target or exchange.method == b"CONNECT":
             raise Refusal(*_bad_target(exchange))
+        if target not in self._targets and len(target) <= _TARGET_BYTES_MAX:
+            if len(self._targets) >= _REMEMBERED_MAX:
+                self._targets.clear()  # those in use are back at once
+            self._targets.add(target)
         found = Screened()
         upward: list[tuple[bytes, bytes]] = []
         prefixes = self._prefixes

@@ -84,7 +84,8 @@ class Table:
             for name, gateway in config.gateways.items()
             for host in gateway.hosts
         }
-        self._known: dict[bytes, Found] = {}
+        # Where targets lead that were seen before and lead there for everybody: look here first.
+        self.known: dict[bytes, Found] = {}
         self._exact: dict[bytes, Route] = {}
         self._below: list[tuple[bytes, Route]] = []
 
@@ -117,10 +118,6 @@ class Table:
         gateway_header: the value of the field that names a gateway, if there is one. host: that of
         the Host field.
         """
-        if gateway_header is None:
-            known = self._known.get(target)
-            if known is not None:
-                return known
         end = target.find(b"/", 1)
         if end < 0:
             end = len(target)
@@ -131,9 +128,9 @@ class Table:
         if gateway_header is None and not self._hosts:
             found = Found(provider, path, DEFAULT, None)
             if len(target) <= KNOWN_BYTES_MAX:
-                if len(self._known) >= KNOWN_MAX:
-                    self._known.clear()  # those in use are back at once
-                self._known[target] = found
+                if len(self.known) >= KNOWN_MAX:
+                    self.known.clear()  # those in use are back at once
+                self.known[target] = found
             return found
         dialect = provider.dialect_at(path)
         surface = PLAIN if dialect is None else dialect.surface

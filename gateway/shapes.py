@@ -90,19 +90,22 @@ class Passed:
 
     __slots__ = ("_fields", "_flat", "_shape", "_values")
 
-    def __init__(self, flat: Flat, values: tuple[bytes, ...], shape: Shape) -> None:
+    def __init__(
+        self,
+        flat: Flat,
+        values: tuple[bytes, ...],
+        shape: Shape | None,
+        fields: Fields | None = None,
+    ) -> None:
         self._flat = flat
         self._values = values
-        self._shape: Shape | None = shape
-        self._fields: Fields | None = None
+        self._shape = shape
+        self._fields = fields
 
     @classmethod
     def only(cls, fields: Fields) -> Passed:
         """These fields, sorted out one by one."""
-        passed = cls.__new__(cls)
-        passed._fields = fields
-        passed._shape = None
-        return passed
+        return cls([], (), None, fields)
 
     @property
     def fields(self) -> Fields:

@@ -6,31 +6,45 @@ that starts it, and the step for an answer's head in the very callback that brou
 (`Waits`), so that a whole answer has left before that callback returns. Whatever else is awaited in
 it, futures above all, resumes it as it would a task.
 
-To the code that runs in it, a strand is the current task: timeouts, task groups and libraries that
-ask for it find what they need (Python's documentation of asyncio, "Extending", "Task lifetime
-support"). Each has a context of its own, so what a plugin binds to a context variable stays with
-its exchange. `asyncio.all_tasks` does not list strands; `Gateway.lines` does.
+Where plugins' code runs in it, it is their current task (`gateway.current`) and has a context of
+its own, so what a plugin binds to a context variable stays with its exchange. `asyncio.all_tasks`
+does not list strands; `Gateway.lines` does.
 """
 
 from __future__ import annotations
 
 import asyncio
 from asyncio import CancelledError, current_task
-from asyncio.tasks import _enter_task, _leave_task  # type: ignore[attr-defined]  # public in asyncio
-from collections.abc import Coroutine, Generator, Iterator
+from asyncio.tasks import _enter_task, _leave_task
+from collections.abc import Coroutine, Generator
 from contextvars import copy_context
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, cast
+
+from gateway.current import Current
 
 
 class Wakes(Protocol):
     def wake(self) -> None: ...
 
 
-class Waits:
-    """Something to await until it is woken, in a strand at once and in a task as a future is.
+class Pause:
+    """Awaited by a strand that has told somebody to wake it. Use the constant PAUSE."""
 
-    A waiter may be woken for nothing, so it asks again for what it waited. There is one at a time.
-    `wake` must be the last thing that its caller does: the waiter's code runs inside it.
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, None, None]:
+        yield self
+
+
+PAUSE: Final = Pause()
+
+
+class Waits:
+    """Something that its one waiter is woken for.
+
+    A strand leaves itself as the waiter and awaits PAUSE; `news` does the same for anybody. A
+    waiter may be woken for nothing, so it asks again for what it waited. `wake` must be the last
+    thing that its caller does: the waiter's code runs inside it.
     """
 
     __slots__ = ("waiter",)
@@ -38,21 +52,20 @@ class Waits:
     def __init__(self) -> None:
         self.waiter: Wakes | None = None
 
-    def __await__(self) -> Iterator[Any]:
-        return iter((self,)) if type(current_task()) is Strand else self._in_task()
+    def wake(self) -> None:
+        waiter = self.waiter
+        if waiter is not None:
+            self.waiter = None
+            waiter.wake()
 
-    def _in_task(self) -> Generator[Any, None, None]:
+    async def news(self) -> None:
+        """Wait until woken, in a strand or a task."""
         future = asyncio.get_running_loop().create_future()
         self.waiter = _Sleeper(future)
         try:
-            yield from future
+            await future
         finally:
             self.waiter = None
-
-    def wake(self) -> None:
-        waiter, self.waiter = self.waiter, None
-        if waiter is not None:
-            waiter.wake()
 
 
 class _Sleeper:
@@ -73,124 +86,128 @@ class Strand:
     the loop.
     """
 
-    # `_must_cancel` and `_fut_waiter` bear the names that asyncio's task has and anyio looks at.
     __slots__ = (
-        "__weakref__",
-        "_cancels",
-        "_coroutine",
-        "_fut_waiter",
+        "_current",
         "_joined",
-        "_loop",
-        "_must_cancel",
         "_run",
+        "cancels",
+        "coroutine",
+        "loop",
+        "must_cancel",
+        "waits_for",
     )
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None]
-    ) -> None:
-        self._loop = loop
-        self._coroutine: Coroutine[Any, Any, None] | None = coroutine
-        self._run = copy_context().run
-        self._fut_waiter: Any = None
-        self._must_cancel = False
-        self._cancels = 0
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.coroutine: Coroutine[Any, Any, None] | None = None
+        self.waits_for: Any = None  # a future, or PAUSE
+        self.must_cancel = False  # at the next step
+        self.cancels = 0  # that nobody has taken back
         self._joined: list[asyncio.Future[None]] | None = None
+        self._current: Current | None = None
+        self._run: Any = None
+
+    def begin(self, coroutine: Coroutine[Any, Any, None], *, as_task: bool) -> None:
+        """Run a coroutine up to its first wait, and on from there when that is over.
+
+        as_task: there is code of plugins in it, which may ask for the current task or set context
+        variables.
+        """
+        self.coroutine = coroutine
+        if as_task:
+            self._current = Current(self)
+            self._run = copy_context().run
+        self.wake()
 
     def wake(self, error: BaseException | None = None) -> None:
         """Take the next step; what was waited for is there. error: thrown where it waits."""
-        coroutine = self._coroutine
-        if coroutine is None:
+        run = self._run
+        if run is None:
+            self._step(error)
             return
-        loop = self._loop
+        loop, task = self.loop, cast("asyncio.Task[None]", self._current)
         outer = current_task(loop)
         if outer is not None:
             _leave_task(loop, outer)
-        _enter_task(loop, self)
-        self._fut_waiter = None
+        _enter_task(loop, task)
         try:
-            if self._must_cancel:
-                self._must_cancel = False
-                error = CancelledError()
-            if error is None:
-                waits = self._run(coroutine.send, None)
-            else:
-                waits = self._run(coroutine.throw, error)
-            if isinstance(waits, Waits) and not self._must_cancel:
-                self._fut_waiter = waits
-                waits.waiter = self
-            else:
-                self._wait_for(waits)
-        except (StopIteration, CancelledError):
-            self._end()
-        except BaseException as raised:
-            self._end()
-            if isinstance(raised, KeyboardInterrupt | SystemExit):
-                raise
-            text = "a line let an exception through"
-            loop.call_exception_handler({"message": text, "exception": raised, "task": self})
+            run(self._step, error)
         finally:
-            _leave_task(loop, self)
+            _leave_task(loop, task)
             if outer is not None:
                 _enter_task(loop, outer)
 
     def __await__(self) -> Generator[Any, None, None]:
         """Wait until it is over. To give up waiting does not cancel it."""
-        if self._coroutine is not None:
-            joined = self._loop.create_future()
+        if self.coroutine is not None:
+            joined = self.loop.create_future()
             self._joined = [*(self._joined or ()), joined]
             yield from joined
 
-    # -- what a task offers ------------------------------------------------------------------------
-
     def cancel(self, msg: object = None) -> bool:
         """Throw CancelledError into the coroutine where it waits, in a later turn of the loop."""
-        if self._coroutine is None:
+        if self.coroutine is None:
             return False
-        self._cancels += 1
-        waits = self._fut_waiter
-        if isinstance(waits, Waits):
-            waits.waiter = self._fut_waiter = None
-            self._loop.call_soon(self.wake)
+        self.cancels += 1
+        waits = self.waits_for
+        if waits is PAUSE:
+            self.loop.call_soon(self._wake_cancelled)
         elif waits is not None and waits.cancel(msg=msg):
             return True
-        self._must_cancel = True
+        self.must_cancel = True
         return True
 
-    def cancelling(self) -> int:
-        return self._cancels
-
-    def uncancel(self) -> int:
-        if self._cancels:
-            self._cancels -= 1
-        return self._cancels
+    def is_current(self) -> bool:
+        """Whether the code that asks runs in it."""
+        return self._current is not None and cast("Any", current_task(self.loop)) is self._current
 
     def done(self) -> bool:
-        return self._coroutine is None
-
-    def get_coro(self) -> Coroutine[Any, Any, None] | None:
-        return self._coroutine
-
-    def get_loop(self) -> asyncio.AbstractEventLoop:
-        return self._loop
-
-    def get_name(self) -> str:
-        return f"line-{id(self):x}"
+        return self.coroutine is None
 
     # -- inner -------------------------------------------------------------------------------------
 
+    def _step(self, error: BaseException | None) -> None:
+        coroutine = self.coroutine
+        if coroutine is None:
+            return
+        self.waits_for = None
+        try:
+            if self.must_cancel:
+                self.must_cancel = False
+                error = CancelledError()
+            waits = coroutine.send(None) if error is None else coroutine.throw(error)
+            if waits is PAUSE and not self.must_cancel:
+                self.waits_for = waits
+            else:
+                self._wait_for(waits)
+        except (StopIteration, CancelledError):
+            self._over()
+        except BaseException as raised:
+            self._over()
+            if isinstance(raised, KeyboardInterrupt | SystemExit):
+                raise
+            text = "a line let an exception through"
+            self.loop.call_exception_handler({"message": text, "exception": raised})
+
     def _wait_for(self, waits: Any) -> None:
         """Be resumed by what the coroutine awaits, as a task would be."""
-        if waits is None or isinstance(waits, Waits):
-            self._loop.call_soon(self.wake)  # a mere turn of the loop, or a cancellation
+        if waits is None:
+            self.loop.call_soon(self.wake)  # a mere turn of the loop
+        elif waits is PAUSE:
+            self.loop.call_soon(self._wake_cancelled)
         elif getattr(waits, "_asyncio_future_blocking", None):
             waits._asyncio_future_blocking = False  # noqa: SLF001  # asyncio's own protocol
             waits.add_done_callback(self._resume)
-            self._fut_waiter = waits
-            if self._must_cancel and waits.cancel():
-                self._must_cancel = False
+            self.waits_for = waits
+            if self.must_cancel and waits.cancel():
+                self.must_cancel = False
         else:
             error = RuntimeError(f"a line awaited what is no future: {waits!r}")
-            self._loop.call_soon(self.wake, error)
+            self.loop.call_soon(self.wake, error)
+
+    def _wake_cancelled(self) -> None:
+        if self.must_cancel:  # else it has been woken by what it waited for, and knows
+            self.wake()
 
     def _resume(self, future: asyncio.Future[Any]) -> None:
         try:
@@ -200,8 +217,8 @@ class Strand:
         else:
             self.wake()
 
-    def _end(self) -> None:
-        self._coroutine = None
+    def _over(self) -> None:
+        self.coroutine = self._current = None
         if self._joined is not None:
             for future in self._joined:
                 if not future.done():

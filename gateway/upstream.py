@@ -17,12 +17,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import httptools
 
 from gateway.errors import UpstreamFault
 from gateway.framing import REASONS, is_reason_safe, sort_fields
+from gateway.headers import Headers
 from gateway.shapes import Flat, Passed
 from gateway.strand import Waits
 from gateway.tcp import Progress, progress, reset
@@ -107,13 +108,21 @@ class Answer(Waits):
         self.is_coded = False
         self.close_delimited = False
 
-    def is_void(self, fault: UpstreamFault) -> bool:
-        """Whether this fault leaves no answer to go on with.
+    @property
+    def headers(self) -> Headers:
+        """The fields that pass, to look at."""
+        return Headers(self.passed.fields.copy())
+
+    def head_fault(self) -> UpstreamFault | None:
+        """Why there is no head to go on with, once one of the two is known.
 
         A fault after the head is the sink's to hear, behind the bytes that came before it. Bad
         framing is the exception: while nothing has gone out, an answer in doubt is no answer.
         """
-        return not self.head_known or fault.code == BAD_FRAMING_CODE
+        fault = self.fault
+        if fault is not None and (not self.head_known or fault.code == BAD_FRAMING_CODE):
+            return fault
+        return None
 
     async def preview(self, bytes_max: int) -> bytes:
         """Hold the body back until its first event is whole, it ended, or that many bytes are
@@ -126,7 +135,7 @@ class Answer(Waits):
                 self.connection.resume()  # what was held may have paused it
             if len(text) >= bytes_max or b"\n\n" in text or b"\r\n\r\n" in text or b"\r\r" in text:
                 break
-            await self
+            await self.news()
         self.wants_preview = False
         return b"".join(self.held)
 
@@ -205,10 +214,9 @@ class Upstream(asyncio.Protocol):
         self.sock = sock
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made
         self._body: list[bytes] = []
-        self.on_body = (
-            self._body.append
-        )  # llhttp calls list.append itself: no frame of ours per slice
-        self.parser = httptools.HttpResponseParser(self)
+        # llhttp calls list.append itself: no frame of ours per slice.
+        self.on_body: Any = self._body.append
+        self.parser: Any = httptools.HttpResponseParser(self)
         self.answer: Answer | None = None
         self.upload: Upload | None = None
         self.is_lost = False
@@ -328,7 +336,8 @@ class Upstream(asyncio.Protocol):
         answer = self.answer
         if answer is not None:
             self._broke_off(answer, error)
-        del self.parser, self.on_body  # both point back here; the collector is not to be needed
+        # Both point back here, and the collector is not to be needed.
+        self.parser = self.on_body = None
         if self.origin.tls:
             self.sock.close()  # a second descriptor (`gateway.pool`); the transport has the first
 

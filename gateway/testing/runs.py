@@ -165,9 +165,10 @@ async def _run(
 def _started(gateway: Gateway, ran: Ran, config: Config) -> Strand:
     made = ran.exchange
     screened = Screen(config).pass_over(made)
-    body = RequestBody(None, screened.size, is_chunked=screened.is_chunked)
-    if made.body:
-        body.feed(made.body, True)
+    body: bytes | RequestBody = made.body or b""
+    if screened.is_chunked:
+        body = RequestBody(None, None, is_chunked=True)
+        body.feed(made.body or b"", True)
     made.body = made.model = made.streaming = None  # the line finds these out
     line = ran.line = Line(gateway, made, ran, body, screened)
     gateway.lines.add(line)
