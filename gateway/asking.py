@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from gateway.errors import GatewayError, OwnFault
@@ -64,29 +65,46 @@ class Asking(Strand):
         self, hooks: tuple[Callable[..., Any], ...], *, fails_open: bool = False
     ) -> Reply | None:
         """`authenticate`, `prepare`, `lookup`: the first Reply counts."""
+        exchange = self.exchange
+        measures = exchange.spent is not None
         for hook in hooks:
             self._asked = hook
+            since = monotonic_ns() if measures else 0
             try:
-                reply = await hook(self.exchange)
+                reply = await hook(exchange)
             except Exception as error:
+                reply = None
                 self._excuse(hook, error, may_go_on=fails_open)
-                continue
+            finally:
+                if measures:
+                    self._spend(hook, since)
             if reply is not None:
                 return self._checked(hook, reply, Reply)
-            self._check_stop()
+            if self._stopped is not None:
+                raise self._stopped
         return None
+
+    def _spend(self, hook: Callable[..., Any], since_ns: int) -> None:
+        """Add the time since then to what the hook's plugin has spent."""
+        exchange = self.exchange
+        spent = exchange.spent
+        if spent is not None:
+            spent[exchange.plan.owners[hook][0]] += monotonic_ns() - since_ns
 
     async def _limit(self) -> Reply | None:
         """The same, with each plugin's own policy for its fault."""
         plan = self.exchange.plan
         for hook in plan.limit:
             self._asked = hook
+            since = monotonic_ns()
             try:
                 reply = await hook(self.exchange)
             except Exception as error:
+                reply = None
                 is_ours = not isinstance(error, GatewayError)
                 self._excuse(hook, error, may_go_on=is_ours and plan.owner(hook) in plan.fails_open)
-                continue
+            finally:
+                self._spend(hook, since)
             if reply is not None:
                 return self._checked(hook, reply, Reply)
             self._check_stop()
@@ -97,13 +115,16 @@ class Asking(Strand):
         exchange = self.exchange
         for hook in exchange.plan.pick:
             self._asked = hook
+            since = monotonic_ns()
             try:
                 target = hook(exchange)
             except Exception as error:
+                target = None
                 self._excuse(hook, error)
-            else:
-                if target is not None:
-                    return self._sound(hook, self._checked(hook, target, Target))
+            finally:
+                self._spend(hook, since)
+            if target is not None:
+                return self._sound(hook, self._checked(hook, target, Target))
         if self._stopped is not None:
             raise self._stopped
         provider = exchange.provider
@@ -124,18 +145,25 @@ class Asking(Strand):
 
     async def _send(self, attempt: Attempt) -> Reply | bool:
         """True to go on, False for the next target, or a Reply."""
-        for hook in self.exchange.plan.send:
+        exchange = self.exchange
+        measures = exchange.spent is not None
+        for hook in exchange.plan.send:
             self._asked = hook
+            since = monotonic_ns() if measures else 0
             try:
-                view = await hook(self.exchange, attempt)
+                view = await hook(exchange, attempt)
             except Exception as error:
+                view = None
                 self._excuse(hook, error)
-                continue
+            finally:
+                if measures:
+                    self._spend(hook, since)
             if view is SKIP:
                 return False
             if view is not None:
                 return self._checked(hook, view, Reply)
-            self._check_stop()
+            if self._stopped is not None:
+                raise self._stopped
         return True
 
     def _judge(self, attempt: Attempt) -> Again | None:
@@ -143,11 +171,14 @@ class Asking(Strand):
         first: Again | Keep | None = None
         for hook in self.exchange.plan.judge:
             self._asked = hook
+            since = monotonic_ns()
             try:
                 view = hook(self.exchange, attempt)
             except Exception as error:
+                view = None
                 self._excuse(hook, error)
-                continue
+            finally:
+                self._spend(hook, since)
             if view is not None:
                 if not isinstance(view, Keep):
                     self._checked(hook, view, Again)

@@ -164,9 +164,7 @@ class Caller(asyncio.Protocol):
     def may_keep(self) -> bool:
         """Whether the connection can serve another request after this one."""
         body = self.body
-        return (
-            self._keep and (body is None or body.complete) and not self.listener.is_draining
-        )
+        return self._keep and (body is None or body.complete) and not self.listener.is_draining
 
     def done(self, *, keep: bool) -> None:
         """The line is over and its answer whole. Next request, or goodbye."""

@@ -41,6 +41,10 @@ STOPPED: Final = (
 FAILED: Final = "failed"  # our own fault
 
 
+# A path is the caller's to choose, as long as a head may be; what a log shows of it is not.
+SHOWN_PATH_BYTES_MAX: Final = 1024
+
+
 class Line(Protocol):
     """What a running line offers to its exchange (see `gateway.line`)."""
 
@@ -374,6 +378,47 @@ class Exchange:
                 return value
         return None
 
+    def summary(self) -> dict[str, Any]:
+        """What is known once it is over, for a log: no field, no body, no query. What an exchange
+        did not come to know is left out. Durations are milliseconds.
+        """
+        ended = self.ended_ns or time.monotonic_ns()
+        started, answered, provider = self.started_ns, self.answered_ns, self.provider
+        attempt = self.attempt
+        if attempt is not None:
+            provider = attempt.target.provider
+        found: dict[str, Any] = {"id": self.id}
+        if self.parent_id is not None:
+            found["parent_id"] = self.parent_id
+        found["method"] = self.method.decode("ascii", "backslashreplace")
+        path = self.target.partition(b"?")[0][:SHOWN_PATH_BYTES_MAX]
+        found["path"] = path.decode("utf-8", "backslashreplace")
+        found["gateway"] = self.gateway
+        if provider is not None:
+            found["provider"] = provider.name
+        if self.model is not None:
+            found["model"] = self.model
+        if self.status is not None:
+            found["status"] = self.status
+        found["outcome"] = self.outcome
+        if self.error is not None:
+            found["error"] = self.error.code
+        found["attempts"] = len(self.attempts)
+        found["peer"] = self.peer
+        if self.identity is not None and self.identity.key_id is not None:
+            found["key_id"] = self.identity.key_id
+        found["bytes_received"] = self.bytes_received
+        found["bytes_sent"] = self.bytes_sent
+        found["duration_ms"] = _shown_ms(ended - started)
+        if answered is not None:
+            found["head_ms"] = _shown_ms(answered - started)
+        if attempt is not None:
+            if attempt.connected_ns is not None:
+                found["connect_ms"] = _shown_ms(attempt.connected_ns - attempt.started_ns)
+            if attempt.first_byte_ns is not None and attempt.sent_ns is not None:
+                found["upstream_ms"] = _shown_ms(attempt.first_byte_ns - attempt.sent_ns)
+        return found
+
     def detach(self, bytes_max: int, seconds: float) -> None:
         """If the caller leaves, go on without it, for at most that many bytes and seconds."""
         if self.line is not None:
@@ -400,22 +445,34 @@ class Exchange:
         self.line.gate(awaitable)
 
 
-# Random digits are bought in bulk: one system call for 200 ids.
+def _shown_ms(ns: int) -> float:
+    """Milliseconds to three places."""
+    return (ns + 500) // 1000 / 1000
+
+
+# Random digits are bought in bulk: one system call for 200 ids. Their first half, the time, is the
+# same for a whole millisecond.
 _RANDOM_DIGITS: Final = 4000
 _DIGITS_PER_ID: Final = 20
 _VARIANTS: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 _digits = ""
 _next_digit = 0
+_ms = 0
+_time_half = ""
 
 
 def _uuid7() -> str:
-    global _digits, _next_digit
+    global _digits, _next_digit, _ms, _time_half
     start = _next_digit
     if start + _DIGITS_PER_ID > len(_digits):
         _digits = os.urandom(_RANDOM_DIGITS // 2).hex()
         start = 0
     _next_digit = start + _DIGITS_PER_ID
+    now_ms = time.time_ns() // 1_000_000
+    if now_ms != _ms:
+        _ms = now_ms
+        stamp = f"{now_ms:012x}"
+        _time_half = f"{stamp[:8]}-{stamp[8:]}-7"
     random = _digits[start:_next_digit]
-    stamp = f"{time.time_ns() // 1_000_000:012x}"
     variant = _VARIANTS[random[18]]
-    return f"{stamp[:8]}-{stamp[8:]}-7{random[:3]}-{variant}{random[3:6]}-{random[6:18]}"
+    return f"{_time_half}{random[:3]}-{variant}{random[3:6]}-{random[6:18]}"

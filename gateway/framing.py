@@ -60,9 +60,7 @@ def sort_fields(answer: Answer, flat: Flat, version: str) -> str:
 
 def is_reason_safe(reason: bytes) -> bool:
     """Whether a reason phrase may be repeated: no control bytes (RFC 9112 section 4)."""
-    return reason in REASONS or not any(
-        (byte < 32 and byte != 9) or byte == 127 for byte in reason
-    )
+    return reason in REASONS or not any((byte < 32 and byte != 9) or byte == 127 for byte in reason)
 
 
 def _sort_slowly(answer: Answer, fields: Fields, version: str) -> str:

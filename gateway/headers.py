@@ -69,6 +69,10 @@ class Headers:
         """Every value of that name, in order."""
         return [value for have, value in self.items if have.lower() == name]
 
+    def among(self, names: frozenset[bytes]) -> list[tuple[bytes, bytes]]:
+        """The fields with one of these names (lower case), in order."""
+        return [pair for pair in self.items if pair[0].lower() in names]
+
     def add(self, name: bytes, value: bytes) -> None:
         """Append a field, whatever is there already."""
         self.items.append((name, value))
@@ -76,6 +80,9 @@ class Headers:
     def set(self, name: bytes, value: bytes) -> None:
         """Replace the first field of that name in its place and drop the others, or append one."""
         lower = name.lower()
+        if all(pair[0].lower() != lower for pair in self.items):
+            self.items.append((name, value))
+            return
         kept: list[tuple[bytes, bytes]] = []
         done = False
         for pair in self.items:
@@ -84,8 +91,6 @@ class Headers:
             elif not done:
                 kept.append((name, value))
                 done = True
-        if not done:
-            kept.append((name, value))
         self.items = kept
 
     def drop(self, name: bytes) -> None:

@@ -489,10 +489,13 @@ class Line(Asking):
         exchange.status = head.status
         exchange.answered_ns = monotonic_ns()
         for hook in exchange.plan.answer:
+            since = monotonic_ns()
             try:
                 hook(exchange, head)
             except Exception as error:
                 raise self.blame(hook, error) from error
+            finally:
+                self._spend(hook, since)
         exchange.status = head.status
 
     def _end(self, relay: Relay) -> None:

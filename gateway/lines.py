@@ -2,9 +2,10 @@
 never holds the loop.
 
 `put` appends to a bounded queue and returns; it costs a fraction of a microsecond. The thread
-wakes once per batch, renders what came unrendered, blanks secrets, and writes many lines with one
-system call. A full queue drops lines and counts them; the count is written as a line of its own
-as soon as there is room, because a log with silent holes misleads.
+wakes once per batch, blanks secrets, and writes many lines with one system call. Lines are made by
+those who put them: two threads that both want the interpreter's lock cost more than the work does.
+A full queue drops lines and counts them; the count is written as a line of its own as soon as there
+is room, because a log with silent holes misleads.
 """
 
 from __future__ import annotations
@@ -15,9 +16,8 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
@@ -27,14 +27,9 @@ from gateway.secret import scrub
 QUEUE_MAX: Final = 10_000
 # Long enough to gather a batch under load, short enough to watch a log live.
 BATCH_S: Final = 0.05
-# Rendering holds the interpreter's lock. A write gives it back, so a batch this size delays the
-# loop by some 200 us at most.
-BATCH_LINES_MAX: Final = 64
 BATCH_BYTES_MAX: Final = 64 * 1024
 # A reader that takes nothing for this long at the end of the process has given up on our lines.
 FLUSH_S: Final = 1.0
-
-Item = Any
 
 # Two writers of one stream, such as two logs on standard error, take turns: a pipe cuts what is
 # longer than its own atomic size wherever it is full.
@@ -44,23 +39,15 @@ _turns: dict[int, threading.Lock] = {}
 class LineWriter:
     """Writes lines, without their line break, to a path or an open file descriptor.
 
-    An item is the line itself as bytes, or anything that `render` makes a line of, in the
-    writer's thread. A path is opened for appending, and again when the file was moved away, so
-    that log rotation needs no signal.
+    A path is opened for appending, and again when the file was moved away, so that log rotation
+    needs no signal.
     """
 
-    def __init__(
-        self,
-        target: str | Path | int,
-        *,
-        render: Callable[[Item], bytes] | None = None,
-        queue_max: int = QUEUE_MAX,
-    ) -> None:
+    def __init__(self, target: str | Path | int, *, queue_max: int = QUEUE_MAX) -> None:
         self._path = None if isinstance(target, int) else Path(target)
         self.fd = target if isinstance(target, int) else _opened(Path(target))
         self._turn = _turns.setdefault(self.fd, threading.Lock())
-        self._render = render or _called
-        self._queue: deque[Item] = deque()
+        self._queue: deque[bytes | _Marker] = deque()
         self._queue_max = queue_max
         self._asleep = True
         self._wake = threading.Event()
@@ -71,13 +58,13 @@ class LineWriter:
         self._reported = 0
         self.dropped = 0
 
-    def put(self, item: Item) -> None:
+    def put(self, line: bytes) -> None:
         """Queue a line, or drop and count it if the queue is full. Never blocks, in any thread."""
         queue = self._queue
         if len(queue) >= self._queue_max:
             self.dropped += 1
             return
-        queue.append(item)
+        queue.append(line)
         if self._asleep:
             self._rouse()
 
@@ -141,23 +128,17 @@ class LineWriter:
         lines: list[bytes] = []
         markers: list[_Marker] = []
         size = 0
-        while self._queue and len(lines) < BATCH_LINES_MAX and size < BATCH_BYTES_MAX:
+        while self._queue and size < BATCH_BYTES_MAX:
             item = self._queue.popleft()
             if isinstance(item, _Marker):
                 markers.append(item)
                 continue
-            lines.append(item if type(item) is bytes else self._rendered(item))
-            size += len(lines[-1])
+            lines.append(item)
+            size += len(item)
         if self.dropped > self._reported:
             count, self._reported = self.dropped - self._reported, self.dropped
             lines.append(_own_line("log_lines_dropped", count=count))
         return lines, markers
-
-    def _rendered(self, item: Item) -> bytes:
-        try:
-            return self._render(item)
-        except Exception as error:  # a line that cannot be made must not take the others with it
-            return _own_line("log_line_failed", error=repr(error))
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
@@ -193,11 +174,6 @@ class _Marker(threading.Event):
 def _opened(path: Path) -> int:
     # Nobody but the operator and their group reads who asked for what.
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
-
-
-def _called(item: Item) -> bytes:
-    line: bytes = item()
-    return line
 
 
 def _own_line(event: str, **values: object) -> bytes:

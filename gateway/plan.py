@@ -1,16 +1,14 @@
 """A plan: every hook of one gateway as a plain tuple of bound functions, frozen at start.
 
 What the line calls is decided here, once, so that a request pays nothing for a plugin that does not
-implement a hook and next to nothing for one that does. Where a plugin asks to measure (`measures =
-True`) the functions are wrapped with a clock, and only then.
+implement a hook and next to nothing for one that does. A plugin's `idle(config)` may name hooks
+that do nothing under these settings; they are left out. Where a plugin asks to measure (`measures =
+True`) the line reads the clock around each hook up to the answer's head, and only then.
 """
 
 from __future__ import annotations
 
-import copy
-import inspect
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway import hooks
@@ -28,6 +26,7 @@ class Plan:
     """The hooks of one gateway, in order, and each plugin's settings for it."""
 
     __slots__ = (
+        "_plugins",
         "account",
         "answer",
         "asks",
@@ -61,6 +60,7 @@ class Plan:
         settings: Mapping[str, Any],
         header_prefixes: tuple[bytes, ...],
     ) -> None:
+        self._plugins = plugins
         self.gateway = gateway
         self.settings = settings
         self.header_prefixes = header_prefixes
@@ -90,7 +90,7 @@ class Plan:
 
     def bare(self) -> Plan:
         """A copy that edits and watches nothing, but still settles and accounts."""
-        bare = copy.copy(self)
+        bare = Plan(self.gateway, self._plugins, self.settings, self.header_prefixes)
         bare.answer = bare.rewrite = bare.tap = ()
         return bare
 
@@ -106,35 +106,15 @@ class Plan:
         order = reversed(plugins) if name in hooks.REVERSED else plugins
         found = []
         for plugin in order:
-            if name in plugin.hooks:
+            if name in plugin.hooks and name not in self._idle(plugin):
                 hook: Hook = getattr(plugin.instance, name)
-                if self.measures:
-                    hook = _measured(hook, plugin.name)
                 self.owners[hook] = (plugin.name, name)
                 found.append(hook)
         return tuple(found)
 
-
-def _measured(hook: Hook, plugin: str) -> Hook:
-    """The same function, adding the time it takes to `exchange.spent`."""
-    clock = time.monotonic_ns
-
-    if inspect.iscoroutinefunction(hook):
-
-        async def measured_async(exchange: Any, *rest: Any) -> Any:
-            started = clock()
-            try:
-                return await hook(exchange, *rest)
-            finally:
-                exchange.spent[plugin] += clock() - started
-
-        return measured_async
-
-    def measured(exchange: Any, *rest: Any) -> Any:
-        started = clock()
-        try:
-            return hook(exchange, *rest)
-        finally:
-            exchange.spent[plugin] += clock() - started
-
-    return measured
+    def _idle(self, plugin: LoadedPlugin) -> Collection[str]:
+        """The hooks that have nothing to do for this gateway, as the plugin says of its settings
+        (`idle(config)`).
+        """
+        idle = getattr(plugin.instance, "idle", None)
+        return () if idle is None else idle(self.settings[plugin.name])

@@ -54,12 +54,10 @@ class Plugin:
 
 def _is_there(attempt: Attempt, names: frozenset[bytes]) -> bool:
     """Whether the caller brought a credential. Empty ones are none, and are taken out."""
-    found = False
-    for name, value in attempt.headers.items:
-        if name.lower() in names:
-            if value.strip().lower() not in EMPTY:
-                return True
-            found = True
+    found = attempt.headers.among(names)
+    for _, value in found:
+        if value.strip().lower() not in EMPTY:
+            return True
     if found:
         _drop(attempt, names)
     return False

@@ -33,6 +33,9 @@ class Plugin:
     def __init__(self, config: Config) -> None:
         pass  # each gateway has its own settings, which come with the exchange
 
+    def idle(self, config: Config) -> tuple[str, ...]:
+        return () if config.send_upstream else ("send",)
+
     @hookimpl
     async def send(self, exchange: Exchange, attempt: Attempt) -> None:
         if exchange.settings[NAME].send_upstream:

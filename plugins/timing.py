@@ -37,16 +37,20 @@ class Plugin:
         now = time.monotonic_ns()
         connect, upstream = _spent_outside(exchange, now)
         own = max(0, now - exchange.started_ns - (connect or 0) - (upstream or 0))
-        parts = [f"gateway;dur={own / 1e6:.3f}"]
+        names, values = [b"gateway"], [own / 1e6]
         if exchange.spent:
-            parts += [
-                f"plugin-{name};dur={ns / 1e6:.3f}" for name, ns in exchange.spent.items() if ns
-            ]
+            for name, ns in exchange.spent.items():
+                if ns:
+                    names.append(b"plugin-" + name.encode())
+                    values.append(ns / 1e6)
         if connect is not None:
-            parts.append(f"connect;dur={connect / 1e6:.3f}")
+            names.append(b"connect")
+            values.append(connect / 1e6)
         if upstream is not None:
-            parts.append(f"upstream;dur={upstream / 1e6:.3f}")
-        head.headers.add(FIELD, ", ".join(parts).encode())
+            names.append(b"upstream")
+            values.append(upstream / 1e6)
+        shown = b", ".join([b"%b;dur=%.3f" % pair for pair in zip(names, values, strict=True)])
+        head.headers.add(FIELD, shown)
 
 
 def _spent_outside(exchange: Exchange, now: int) -> tuple[int | None, int | None]:

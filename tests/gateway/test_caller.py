@@ -20,7 +20,8 @@ import orjson
 import pytest
 
 from gateway import Exchange
-from gateway.caller import Caller, RequestBody
+from gateway.body import RequestBody
+from gateway.caller import Caller
 from gateway.clock import Clock
 from gateway.config import Config
 from gateway.refusal import Refusal, Screen, Screened
@@ -32,16 +33,32 @@ SECOND_NS = 1_000_000_000
 
 
 class Turn:
-    """One request in the hands of its line."""
+    """One request in the hands of its line.
 
-    def __init__(self, caller: Caller, exchange: Exchange, screened: Screened) -> None:
-        assert caller.body is not None
+    given: its body as the connection gave it. body: the same, one that came whole put into a body
+    that has all of it.
+    """
+
+    def __init__(
+        self,
+        door: Door,
+        caller: Caller,
+        exchange: Exchange,
+        given: bytes | RequestBody,
+        screened: Screened,
+    ) -> None:
+        assert caller.body is (given if isinstance(given, RequestBody) else None)
+        self.door = door
         self.caller = caller
         self.exchange = exchange
         self.screened = screened
-        self.body: RequestBody = caller.body
+        self.given = given
+        self.body = whole(given) if isinstance(given, bytes) else given
         self.has_left = asyncio.Event()
         self.drained_times = 0
+
+    def start(self) -> None:
+        self.door.begun(self)
 
     def leave(self) -> None:
         assert not self.has_left.is_set()
@@ -61,6 +78,13 @@ class Turn:
         return slices
 
 
+def whole(data: bytes) -> RequestBody:
+    body = RequestBody(None, len(data), is_chunked=False)
+    if data:
+        body.feed(data, True)
+    return body
+
+
 class Page(asyncio.Protocol):
     """Stands where aiohttp serves a plugin's page."""
 
@@ -78,7 +102,8 @@ class Door:
     """A listener on a port of its own that hands each request to the test."""
 
     def __init__(self, config: Config) -> None:
-        self.clock = Clock(asyncio.get_running_loop())
+        self.loop = asyncio.get_running_loop()
+        self.clock = Clock(self.loop)
         self.limits = config.limits
         self.is_draining = False
         self.has_pages = False
@@ -86,16 +111,16 @@ class Door:
         self.refusals: list[Refusal] = []
         self.page = Page()
         self.port = 0
-        self._screen = Screen(config)
+        self.screened = Screen(config).pass_over
         self._turns: asyncio.Queue[Turn] = asyncio.Queue()
 
-    def serve(self, caller: Caller, exchange: Exchange, screened: Screened) -> Turn:
-        turn = Turn(caller, exchange, screened)
-        self._turns.put_nowait(turn)
-        return turn
+    def serve(
+        self, caller: Caller, exchange: Exchange, body: bytes | RequestBody, screened: Screened
+    ) -> Turn:
+        return Turn(self, caller, exchange, body, screened)
 
-    def screened(self, exchange: Exchange) -> Screened:
-        return self._screen.pass_over(exchange)
+    def begun(self, turn: Turn) -> None:
+        self._turns.put_nowait(turn)
 
     def hand_over(self, target: bytes) -> asyncio.Protocol | None:
         return self.page if target.startswith(b"/page") else None
@@ -118,11 +143,24 @@ class Door:
         return caller
 
 
+class Prompt(Door):
+    """A listener whose lines are over before their start returns: they answer with the target."""
+
+    def begun(self, turn: Turn) -> None:
+        turn.answer(answer(turn.exchange.target))
+
+
+def answer(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
 @contextlib.asynccontextmanager
-async def opened(send_bytes: int | None = None, **written: str | int) -> AsyncIterator[Door]:
+async def opened(
+    kind: type[Door] = Door, /, *, send_bytes: int | None = None, **written: str | int
+) -> AsyncIterator[Door]:
     """Open a door. send_bytes: of the kernel's buffer towards callers."""
     loop = asyncio.get_running_loop()
-    door = Door(Config(limits=limits(**written)))
+    door = kind(Config(limits=limits(**written)))
     with socket.create_server(("127.0.0.1", 0)) as sock:
         if send_bytes is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_bytes)
@@ -150,6 +188,7 @@ def sized(body: bytes, *fields: bytes) -> bytes:
 
 GET = request(start=b"GET /openai/v1/x HTTP/1.1")
 CHUNKED = b"Transfer-Encoding: chunked"
+UPGRADE = (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: x")
 
 
 def passed(caller: Caller, *seconds: float) -> None:
@@ -250,11 +289,10 @@ def test_an_upgrade_is_a_request_like_any_other():
     async def story() -> None:
         async with opened() as door:
             end = await connect(door.port)
-            fields = (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: x")
             for raw, body in (
-                (request(*fields), b""),
-                (sized(b"hello", *fields), b"hello"),
-                (request(*fields, CHUNKED, body=chunked(b"hello")), b"hello"),
+                (request(*UPGRADE), b""),
+                (sized(b"hello", *UPGRADE), b"hello"),
+                (request(*UPGRADE, CHUNKED, body=chunked(b"hello")), b"hello"),
                 (GET, b""),
             ):
                 await end.send(raw)
@@ -410,6 +448,75 @@ def test_requests_that_come_at_once_are_served_one_at_a_time():
     run(story())
 
 
+def test_thousands_of_requests_that_come_at_once_are_answered_at_once_and_in_order():
+    """Each from within the call that starts it: were the next taken up there too, the calls would
+    stand in one another.
+    """
+    targets = [b"/openai/%d" % number for number in range(3000)]
+    raw = b"".join(request(start=b"GET %b HTTP/1.1" % target) for target in targets)
+
+    async def story() -> None:
+        async with opened(Prompt) as door:
+            end = await connect(door.port)
+            sending = asyncio.ensure_future(end.send(raw))
+            for target in targets:
+                wanted = answer(target)
+                assert await end.exactly(len(wanted)) == wanted
+            await sending
+            assert door.refusals == []
+
+    run(story())
+
+
+def test_what_comes_while_the_next_request_waits_for_its_turn_stands_behind_it():
+    async def story() -> None:
+        async with opened() as door:
+            end = await connect(door.port)
+            await end.send(GET + request(start=b"GET /2 HTTP/1.1"))
+            first = await door.next()
+            first.answer()
+            first.caller.data_received(request(start=b"GET /3 HTTP/1.1"))
+            assert door.is_quiet
+            for target in (b"/2", b"/3"):
+                turn = await door.next()
+                assert turn.exchange.target == target
+                turn.answer()
+            assert await end.exactly(len(OK) * 3) == OK * 3
+
+    run(story())
+
+
+def test_a_request_whose_turn_would_come_in_the_drain_is_not_served():
+    async def story() -> None:
+        async with opened() as door:
+            end = await connect(door.port)
+            await end.send(GET * 2)
+            turn = await door.next()
+            turn.answer(keep=True)
+            door.is_draining = True
+            turn.caller.close_if_idle()
+            assert await end.rest() == OK
+            assert door.is_quiet
+
+    run(story())
+
+
+def test_a_request_of_a_caller_that_has_left_before_its_turn_is_not_served():
+    async def story() -> None:
+        async with opened() as door:
+            end = await connect(door.port)
+            await end.send(GET * 2)
+            turn = await door.next()
+            turn.answer(keep=True)
+            turn.caller.transport.abort()
+            await until(lambda: not door.connections)
+            await asyncio.sleep(0.005)
+            assert door.is_quiet
+            assert door.refusals == []
+
+    run(story())
+
+
 @pytest.mark.parametrize(
     "behind", [GET, sized(b"POISON"), request(CHUNKED, body=chunked(b"POISON")), b"POISON"]
 )
@@ -537,6 +644,133 @@ def test_an_answer_that_was_to_be_kept_when_the_drain_began_is_the_last():
 
 
 # -- bodies ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("raw", "body"),
+    [
+        (GET, b""),
+        (request(*UPGRADE), b""),
+        (sized(b""), b""),
+        (sized(b"hello"), b"hello"),
+        (b"\r\n" + sized(b"hello"), b"hello"),
+        (sized(b"hello", *UPGRADE), b"hello"),
+        (sized(b"hello") + GET, b"hello"),
+        (GET + GET, b""),
+    ],
+)
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_body_that_comes_whole_with_its_head_is_only_bytes(raw, body, apart):
+    async def story() -> None:
+        async with opened() as door:
+            end = await connect(door.port)
+            if apart:  # in the head, which is one all the same
+                await end.send(raw[:30])
+                await asyncio.sleep(0.005)
+            await end.send(raw[30:] if apart else raw)
+            turn = await door.next()
+            assert turn.given == body
+            assert type(turn.given) is bytes
+            assert turn.caller.body is None
+            assert turn.caller.may_keep
+
+    run(story())
+
+
+SHORT = request(b"Content-Length: 6", body=b"hello")
+
+
+@pytest.mark.parametrize(
+    ("first", "rest", "body"),
+    [
+        (SHORT[:-5], b"hello!", b"hello!"),
+        (SHORT, b"!", b"hello!"),
+        (SHORT, b"!" + GET, b"hello!"),
+        (request(*UPGRADE, b"Content-Length: 6", body=b"hello"), b"!", b"hello!"),
+        (request(CHUNKED), chunked(b"hel", b"lo"), b"hello"),
+        (request(CHUNKED, body=chunk(b"hel")), chunked(b"lo"), b"hello"),
+        (request(CHUNKED, body=chunked(b"hello")), b"", b"hello"),
+        (request(CHUNKED, body=chunked()), b"", b""),
+    ],
+)
+def test_any_other_body_is_one_on_its_way(first, rest, body):
+    async def story() -> None:
+        async with opened() as door:
+            end = await connect(door.port)
+            await end.send(first)
+            turn = await door.next()
+            given = turn.given
+            assert isinstance(given, RequestBody)
+            assert (given.complete, given.is_empty) == (not rest, False)
+            is_chunked = CHUNKED in first
+            assert (given.size, given.is_chunked) == (None if is_chunked else 6, is_chunked)
+            await end.send(rest)
+            assert await given.read(100) == body
+            assert turn.caller.may_keep
+
+    run(story())
+
+
+# What may stand before a request, in the pieces in which it comes, and its body.
+BEFORE = {
+    "nothing": ([GET], b""),
+    "whole": ([sized(b"hello")], b"hello"),
+    "pieces": ([SHORT[:-5], b"hello", b"!"], b"hello!"),
+    "a head in pieces": ([SHORT[:20], SHORT[20:], b"!"], b"hello!"),
+    "old": ([b"POST / HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nhi"], b"hi"),
+    "upgrade": ([request(*UPGRADE)], b""),
+    "upgrade, whole": ([sized(b"hello", *UPGRADE)], b"hello"),
+    "upgrade, pieces": ([request(*UPGRADE, b"Content-Length: 2"), b"h", b"i"], b"hi"),
+    "chunked": ([request(CHUNKED, body=chunked(b"hel", b"lo"))], b"hello"),
+    "chunked, pieces": ([request(CHUNKED), chunk(b"hel"), chunked(b"lo")], b"hello"),
+    "chunked, trailers": ([request(CHUNKED, body=chunk(b"a") + b"0\r\nX-T: 1\r\n\r\n")], b"a"),
+    "chunked, upgrade": ([request(*UPGRADE, CHUNKED), chunked(b"hello")], b"hello"),
+}
+BEHIND = [
+    (request(b"X-A: 1", start=b"GET /behind HTTP/1.1"), b""),
+    (sized(b"GET /", b"X-A: 1").replace(b"/openai/v1/x", b"/behind"), b"GET /"),
+    (request(b"X-A: 1", CHUNKED, start=b"POST /behind HTTP/1.1", body=chunked(b"0")), b"0"),
+]
+
+
+async def pieces(end: End, raws: list[bytes]) -> None:
+    for raw in raws:
+        await end.send(raw)
+        await asyncio.sleep(0.002)
+
+
+@pytest.mark.parametrize(
+    ("name", "ahead"),
+    # A request that is sent ahead behind a chunked body is not served.
+    [(name, False) for name in BEFORE] + [(name, True) for name in BEFORE if "chunk" not in name],
+)
+def test_a_request_is_taken_as_if_nothing_had_stood_before_it(name, ahead):
+    first, first_body = BEFORE[name]
+
+    async def story() -> None:
+        async with opened() as door:
+            end = await connect(door.port)
+            for raw, body in BEHIND:
+                sent = [*first[:-1], first[-1] + raw] if ahead else first
+                sending = asyncio.ensure_future(pieces(end, sent))
+                turn = await door.next()
+                assert await turn.body.read(100) == first_body
+                await sending
+                turn.answer()
+                assert await end.exactly(len(OK)) == OK
+                if not ahead:
+                    await end.send(raw)
+                turn = await door.next()
+                assert turn.exchange.target == b"/behind"
+                assert turn.exchange.method == raw.partition(b" ")[0]
+                assert turn.exchange.headers.items[:2] == [(b"Host", b"localhost"), (b"X-A", b"1")]
+                assert len(turn.exchange.headers) == raw.partition(b"\r\n\r\n")[0].count(b"\r\n")
+                assert turn.screened.upward == [(b"X-A", b"1")]
+                assert await turn.body.read(100) == body
+                turn.answer()
+                assert await end.exactly(len(OK)) == OK
+
+    run(story())
 
 
 def test_a_sized_body_is_fed_to_the_byte():
@@ -1222,37 +1456,50 @@ def test_without_pages_every_path_is_the_lines():
 class Served(Door):
     """Answers each request as soon as it is whole, and keeps what it was."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, pace: str) -> None:
         super().__init__(config)
+        self.pace = pace
         self.got: list[tuple[bytes, bytes]] = []
         self.turn: Turn | None = None
 
-    def serve(self, caller: Caller, exchange: Exchange, screened: Screened) -> Turn:
+    def begun(self, turn: Turn) -> None:
         assert self.turn is None
-        self.turn = Turn(caller, exchange, screened)
-        return self.turn
+        self.turn = turn
+        if self.pace == "at once":
+            self.answer()
 
-    def go_on(self) -> None:
-        """Answer what is whole; what a caller sent ahead may bring the next."""
-        while self.turn is not None and self.turn.body.complete:
+    def answer(self) -> None:
+        if self.turn is not None and self.turn.body.complete:
             turn, self.turn = self.turn, None
             body = turn.body.whole_now()
             assert body is not None
             self.got.append((turn.exchange.target, body))
             turn.answer()
 
+    async def go_on(self) -> None:
+        """Answer what is whole; what a caller sent ahead brings the next, a turn of the loop
+        later.
+        """
+        before = -1
+        while before < len(self.got):
+            before = len(self.got)
+            self.answer()
+            await asyncio.sleep(0)
 
-def fed(slices: list[bytes]) -> tuple[Served, Wire]:
-    """Feed slices to a connection that answers at once, until it ends."""
+
+def fed(slices: list[bytes], pace: str) -> tuple[Served, Wire]:
+    """Feed slices to a connection until it ends. pace: when each request is answered."""
 
     async def story() -> tuple[Served, Wire]:
-        door, wire = Served(Config()), Wire()
+        door, wire = Served(Config(), pace), Wire()
         caller = Caller(door)
         caller.connection_made(wire)
         for data in slices:
             if data and not wire.ending:
                 caller.data_received(data)
-                door.go_on()
+                if pace != "late":
+                    await door.go_on()
+        await door.go_on()
         caller.connection_lost(None)
         door.clock.close()
         return door, wire
@@ -1277,11 +1524,13 @@ REQUESTS = st.one_of(
     ),
 )
 CUTS = st.lists(st.integers(0, 800), max_size=12)
+# From within its start; before more comes; when all has come.
+PACES = st.sampled_from(["at once", "soon", "late"])
 
 
-@hypothesis.given(st.lists(REQUESTS, min_size=1, max_size=5), CUTS)
-def test_requests_come_out_as_they_went_in_however_they_are_cut(requests, cuts):
-    door, wire = fed(cut(b"".join(raw for raw, _ in requests), cuts))
+@hypothesis.given(st.lists(REQUESTS, min_size=1, max_size=5), CUTS, PACES)
+def test_requests_come_out_as_they_went_in_however_they_are_cut(requests, cuts, pace):
+    door, wire = fed(cut(b"".join(raw for raw, _ in requests), cuts), pace)
     bodies = [body for _, body in door.got]
 
     # A request in the same read behind a chunked one is not served; the connection ends instead.
@@ -1295,12 +1544,13 @@ def test_requests_come_out_as_they_went_in_however_they_are_cut(requests, cuts):
     st.lists(REQUESTS, min_size=1, max_size=3),
     st.lists(st.tuples(st.integers(0, 300), st.binary(max_size=3)), min_size=1, max_size=4),
     CUTS,
+    PACES,
 )
-def test_whatever_bytes_come_are_served_or_refused(requests, changes, cuts):
+def test_whatever_bytes_come_are_served_or_refused(requests, changes, cuts, pace):
     raw = bytearray(b"".join(raw for raw, _ in requests))
     for at, data in changes:
         raw[at : at + len(data)] = data
-    door, wire = fed(cut(bytes(raw), cuts))
+    door, wire = fed(cut(bytes(raw), cuts), pace)
 
     assert len(door.refusals) <= 1
     if door.refusals:

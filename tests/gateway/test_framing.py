@@ -18,6 +18,14 @@ def answer() -> Answer:
     return Answer(cast("Upstream", None), is_head=False)
 
 
+def flat(fields: list[tuple[bytes, bytes]]) -> list[bytes]:
+    return [part for pair in fields for part in pair]
+
+
+def written(fields: list[tuple[bytes, bytes]]) -> bytes:
+    return b"".join(b"%b: %b\r\n" % pair for pair in fields)
+
+
 @pytest.mark.parametrize(
     ("fields", "passed", "length", "is_coded"),
     [
@@ -36,8 +44,9 @@ def answer() -> Answer:
 def test_fields_of_the_hop_stay_behind_and_the_framing_is_noted(fields, passed, length, is_coded):
     found = answer()
 
-    assert sort_fields(found, list(fields), "1.1") == ""
+    assert sort_fields(found, flat(fields), "1.1") == ""
     assert found.headers.items == passed
+    assert found.passed.text() == written(passed)
     assert (found.length, found.is_coded) == (length, is_coded)
 
 
@@ -45,18 +54,20 @@ def test_type_and_coding_are_noted_and_pass():
     found = answer()
     fields = [(b"Content-Type", b"text/event-stream"), (b"Content-Encoding", b"gzip")]
 
-    assert sort_fields(found, list(fields), "1.1") == ""
+    assert sort_fields(found, flat(fields), "1.1") == ""
     assert (found.kind, found.coding) == (b"text/event-stream", b"gzip")
     assert found.headers.items == fields
+    assert found.passed.text() == written(fields)
 
 
 def test_two_types_pass_and_the_last_counts():
     found = answer()
     fields = [(b"Content-Type", b"a/b"), (b"Content-Type", b"c/d")]
 
-    assert sort_fields(found, list(fields), "1.1") == ""
+    assert sort_fields(found, flat(fields), "1.1") == ""
     assert found.kind == b"c/d"
     assert found.headers.items == fields
+    assert found.passed.text() == written(fields)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +81,7 @@ def test_two_types_pass_and_the_last_counts():
     ],
 )
 def test_a_coding_that_is_not_plain_chunked_is_wrong(fields, version):
-    assert sort_fields(answer(), list(fields), version) == BAD_CODING
+    assert sort_fields(answer(), flat(fields), version) == BAD_CODING
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,13 @@ def test_a_field_is_found_whatever_its_case(name, first, every):
     assert (made().get(name), made().all(name), name in made()) == (first, every, bool(every))
 
 
+def test_several_names_are_found_among_the_fields_in_order_and_as_they_came():
+    assert made().among(frozenset({b"accept", b"x-two"})) == [PAIRS[0], *PAIRS[2:]]
+    assert made().among(frozenset({b"x-one", b"accept"})) == PAIRS
+    assert made().among(frozenset({b"X-One"})) == []
+    assert made().among(frozenset()) == []
+
+
 def test_an_empty_value_is_there():
     assert b"x" in Headers([(b"X", b"")])
 

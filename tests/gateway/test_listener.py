@@ -6,7 +6,12 @@ import time
 
 import pytest
 
+from gateway.config import Config, Server
+from gateway.refusal import Screen
 from gateway.testing import RawCaller, ScriptedUpstream, answers, chunked, running_gateway
+from tests.gateway.ends import run
+from tests.gateway.inside import gateway as inside
+from tests.gateway.inside import request
 
 PAGES = """
 from aiohttp import web
@@ -234,3 +239,24 @@ def test_a_refused_request_is_logged_and_counted_but_no_exchange(gateway, caller
     line = gateway.wait_for_log("request_refused")
     assert (line["status"], line["code"]) == (400, "bad_target")
     assert line["peer"].startswith("127.0.0.1:")
+
+
+def test_from_a_reload_on_the_new_rules_hold_on_open_connections_too():
+    async def story() -> None:
+        async with inside() as made:
+            end = await made.caller()
+            await end.send(request().replace(b"localhost", b"a.example"))
+            assert (await end.head()).startswith(b"HTTP/1.1 403 ")
+            end = await made.caller()
+            made.callers.screen = Screen(Config(server=Server(allowed_hosts=("a.example",))))
+            await end.send(request().replace(b"localhost", b"a.example"))
+            up = await made.upstream.accept()
+            await up.head()
+            await up.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            assert (await end.head()).startswith(b"HTTP/1.1 200 ")
+            made.callers.screen = Screen(Config())
+            await end.send(request().replace(b"localhost", b"a.example"))
+            assert (await end.head()).startswith(b"HTTP/1.1 403 ")
+            assert made.gateway.counts["refused_requests"] == 2
+
+    run(story())

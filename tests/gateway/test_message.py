@@ -3,58 +3,76 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 
 import pytest
 
-from gateway import Attempt, Exchange, Head, Headers, OwnFault
+from gateway import Attempt, Head, Headers, OwnFault, Target
 from gateway.message import CHUNKED, CLOSE, answer_head, date, reason_of, request_head
+from gateway.shapes import Passed, Shapes
 from gateway.testing import attempt_of, exchange
 
 LENGTH = b"Content-Length: 2\r\n"
 
 
-def asked(*fields: tuple[bytes, bytes], method: bytes = b"POST") -> tuple[Exchange, Attempt]:
-    """Give an exchange whose attempt has exactly these fields."""
-    made = exchange(method)
+# Fields stand in a template of their shape, or were sorted out one by one.
+SHAPES = Shapes(0, lambda name: None)
+
+
+def came(*fields: tuple[bytes, bytes], one_by_one: bool = False) -> Passed:
+    """Give fields as they came from the other side."""
+    if one_by_one:
+        return Passed.only(list(fields))
+    flat = [part for pair in fields for part in pair]
+    values = tuple(flat[1::2])
+    return Passed(flat, values, SHAPES.work_out(tuple(flat[::2])))
+
+
+def asked(*fields: tuple[bytes, bytes], passed: Passed | None = None) -> Attempt:
+    """Give an attempt that a plugin gave these fields, or one with fields as they came."""
+    made = exchange()
     attempt = attempt_of(made)
-    attempt.headers = Headers(fields)
-    return made, attempt
+    attempt = Attempt(0, attempt.target, passed or came((b"X-Came", b"1")), None, 0)
+    if passed is None:
+        attempt.headers = Headers(fields)
+    return attempt
 
 
-def request(*fields: tuple[bytes, bytes], edited: bool = True, framing: bytes = LENGTH) -> bytes:
-    return request_head(*asked(*fields), framing, edited=edited)
+def request(*fields: tuple[bytes, bytes]) -> bytes:
+    return request_head(b"POST", asked(*fields), LENGTH)
 
 
-def answer(*fields: tuple[bytes, bytes], edited: bool = True, framing: bytes = LENGTH) -> bytes:
-    return answer_head(Head(200, b"OK", Headers(fields)), framing, edited=edited)
+def answer(*fields: tuple[bytes, bytes]) -> bytes:
+    return answer_head(Head(200, b"OK", Headers(fields)), LENGTH)
 
 
 START = b"POST /v1/chat/completions HTTP/1.1\r\nHost: api.openai.com\r\n"
 
 
-@pytest.mark.parametrize("edited", [False, True])
-def test_a_request_is_its_line_then_host_then_the_fields_then_the_framing(edited):
-    head = request((b"X-B", b"1"), (b"x-a", b"2"), (b"X-B", b"3"), edited=edited)
+@pytest.mark.parametrize("one_by_one", [False, True])
+@pytest.mark.parametrize("is_edited", [False, True])
+def test_a_request_is_its_line_then_host_then_the_fields_then_the_framing(is_edited, one_by_one):
+    fields = ((b"X-B", b"1"), (b"x-a", b"2"), (b"X-B", b"3"))
+    attempt = asked(*fields) if is_edited else asked(passed=came(*fields, one_by_one=one_by_one))
 
-    assert head == START + b"X-B: 1\r\nx-a: 2\r\nX-B: 3\r\n" + LENGTH + b"\r\n"
+    assert request_head(b"POST", attempt, LENGTH) == (
+        START + b"X-B: 1\r\nx-a: 2\r\nX-B: 3\r\n" + LENGTH + b"\r\n"
+    )
 
 
 def test_a_request_without_a_body_has_no_framing():
-    made, attempt = asked(method=b"GET")
-
-    assert request_head(made, attempt, b"", edited=False) == (
+    assert request_head(b"GET", asked(), b"") == (
         b"GET /v1/chat/completions HTTP/1.1\r\nHost: api.openai.com\r\n\r\n"
     )
 
 
 def test_the_targets_path_goes_up_and_not_the_callers():
-    made, attempt = asked()
-    attempt.target.path = b"/elsewhere?a=%20b"
+    there = attempt_of(exchange()).target
+    elsewhere = Target(there.provider, there.origin, b"/elsewhere?a=%20b")
+    attempt = Attempt(0, elsewhere, came(), None, 0)
 
-    assert request_head(made, attempt, b"", edited=True).startswith(
-        b"POST /elsewhere?a=%20b HTTP/1.1\r\n"
-    )
+    assert request_head(b"POST", attempt, b"").startswith(b"POST /elsewhere?a=%20b HTTP/1.1\r\n")
 
 
 @pytest.mark.parametrize(
@@ -116,12 +134,117 @@ def test_bytes_beyond_ascii_pass_as_they_are(write):
     assert b"X-A: \xff\t\xfe\r\n" in write((b"X-A", b"\xff\t\xfe"))
 
 
-def test_an_answer_is_its_line_then_the_fields_then_the_framing():
-    head = answer((b"Set-Cookie", b"a"), (b"set-cookie", b"b"), edited=False, framing=CHUNKED)
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_an_answer_is_its_line_then_the_fields_then_the_framing(is_ours):
+    fields = ((b"Set-Cookie", b"a"), (b"set-cookie", b"b"))
+    head = Head(200, b"OK", Headers(fields), None if is_ours else came(*fields))
 
-    assert head == (
+    assert answer_head(head, CHUNKED) == (
         b"HTTP/1.1 200 OK\r\nSet-Cookie: a\r\nset-cookie: b\r\nTransfer-Encoding: chunked\r\n\r\n"
     )
+
+
+# -- fields that came, and what plugins make of them -----------------------------------------------
+
+# llhttp lets such a value pass, so it is the other side's own, and nobody here judges it.
+CAME = ((b"X-B", b"1"), (b"x-100%", b"50%b"), (b"X-Odd", b"a\rb"), (b"X-B", b"3"))
+CAME_TEXT = b"X-B: 1\r\nx-100%: 50%b\r\nX-Odd: a\rb\r\nX-B: 3\r\n"
+GOOD = (b"X-Good", b"1")
+
+
+def up(passed: Passed, edit: Callable[[Headers], None]) -> bytes:
+    """Give the fields of a request after an edit of those that came."""
+    attempt = asked(passed=passed)
+    edit(attempt.headers)
+    return request_head(b"POST", attempt, LENGTH).removeprefix(START).removesuffix(LENGTH + b"\r\n")
+
+
+def down(passed: Passed, edit: Callable[[Headers], None]) -> bytes:
+    """Give the fields of an answer after an edit of those that came."""
+    head = Head(200, b"OK", Headers(passed.fields.copy()), passed)
+    edit(head.headers)
+    text = answer_head(head, LENGTH).removeprefix(b"HTTP/1.1 200 OK\r\n")
+    return text.removesuffix(LENGTH + b"\r\n")
+
+
+both_ways = pytest.mark.parametrize("way", [up, down])
+
+
+@both_ways
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_fields_that_came_go_on_as_they_came(way, one_by_one):
+    passed = came(*CAME, one_by_one=one_by_one)
+
+    assert way(passed, lambda headers: None) == CAME_TEXT
+
+
+@both_ways
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_fields_that_are_added_stand_behind_those_that_came(way, one_by_one):
+    def edit(headers: Headers) -> None:
+        headers.add(b"X-New", b"1")
+        headers.set(b"x-newer", b"2")
+
+    passed = came(*CAME, one_by_one=one_by_one)
+    assert way(passed, edit) == CAME_TEXT + b"X-New: 1\r\nx-newer: 2\r\n"
+
+
+@both_ways
+@pytest.mark.parametrize(
+    ("edit", "text"),
+    [
+        (lambda headers: headers.set(b"x-a", b"9"), b"X-B: 1\r\nx-a: 9\r\nX-C: 3\r\n"),
+        (lambda headers: headers.drop(b"x-b"), b"x-a: 2\r\nX-C: 3\r\n"),
+        (lambda headers: headers.drop(b"x-c"), b"X-B: 1\r\nx-a: 2\r\n"),
+        (lambda headers: headers.items.clear(), b""),
+        (lambda headers: headers.items.reverse(), b"X-C: 3\r\nx-a: 2\r\nX-B: 1\r\n"),
+        (
+            lambda headers: headers.items.insert(0, GOOD),
+            b"X-Good: 1\r\nX-B: 1\r\nx-a: 2\r\nX-C: 3\r\n",
+        ),
+        (
+            lambda headers: headers.items.insert(1, GOOD),
+            b"X-B: 1\r\nX-Good: 1\r\nx-a: 2\r\nX-C: 3\r\n",
+        ),
+    ],
+)
+def test_fields_that_came_can_be_changed_moved_and_left_out(way, edit, text):
+    assert way(came((b"X-B", b"1"), (b"x-a", b"2"), (b"X-C", b"3")), edit) == text
+
+
+@both_ways
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("name", UNSAFE)
+def test_a_field_that_breaks_a_head_is_found_wherever_it_is_put(name, place, way):
+    passed = came((b"X-B", b"1"), (b"X-C", b"3"))
+
+    with pytest.raises(OwnFault):
+        way(passed, lambda headers: headers.items.insert(place, UNSAFE[name]))
+    with pytest.raises(OwnFault):
+        way(passed, lambda headers: headers.set(b"X-B", b"1\r\nX-Evil: 1"))
+
+
+@both_ways
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_what_is_the_cores_own_is_left_out_wherever_it_is_put(place, way):
+    fields = (b"connection", b"x-b"), (b"Content-Length", b"5")
+    for field in fields:
+        passed = came((b"X-B", b"1"), (b"X-C", b"3"))
+        text = way(passed, lambda headers, field=field: headers.items.insert(place, field))
+        assert text == b"X-B: 1\r\nX-C: 3\r\n"
+
+
+@both_ways
+def test_an_edit_does_not_change_what_came(way):
+    passed = came((b"X-B", b"1"), (b"X-C", b"3"))
+
+    for _ in range(2):
+        text = way(passed, lambda headers: headers.add(b"X-New", b"1"))
+        assert text == b"X-B: 1\r\nX-C: 3\r\nX-New: 1\r\n"
+        assert passed.fields == [(b"X-B", b"1"), (b"X-C", b"3")]
+
+
+# -- status, reason, date --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -136,7 +259,7 @@ def test_an_answer_is_its_line_then_the_fields_then_the_framing():
 )
 def test_status_and_reason_are_those_of_the_answer(status, reason, line):
     for _ in range(2):
-        assert answer_head(Head(status, reason, Headers()), CLOSE, edited=False) == (
+        assert answer_head(Head(status, reason, Headers()), CLOSE) == (
             line + b"Connection: close\r\n\r\n"
         )
 
@@ -145,15 +268,15 @@ def test_any_number_of_reasons_is_written_right():
     """Lines are remembered, but an upstream may think of a new reason every time."""
     for number in range(600):
         reason = b"Reason %d" % number
-        head = answer_head(Head(200, reason, Headers()), b"", edited=False)
+        head = answer_head(Head(200, reason, Headers()), b"")
         assert head == b"HTTP/1.1 200 %b\r\n\r\n" % reason
 
 
 def test_to_write_a_head_changes_nothing():
-    made, attempt = asked((b"Host", b"a"), (b"X-A", b"1"))
-    request_head(made, attempt, LENGTH, edited=True)
+    attempt = asked((b"Host", b"a"), (b"X-A", b"1"))
+    request_head(b"POST", attempt, LENGTH)
     head = Head(200, b"OK", Headers([(b"Content-Length", b"5")]))
-    answer_head(head, LENGTH, edited=True)
+    answer_head(head, LENGTH)
 
     assert attempt.headers.items == [(b"Host", b"a"), (b"X-A", b"1")]
     assert head.headers.items == [(b"Content-Length", b"5")]

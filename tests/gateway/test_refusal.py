@@ -12,6 +12,7 @@ import pytest
 from gateway import Exchange, Headers, Size
 from gateway.config import Config, GatewayConfig, Limits, Server
 from gateway.refusal import Refusal, Screen, Screened, is_host_allowed, refusal_bytes
+from gateway.shapes import lines
 
 Field = tuple[bytes, bytes]
 HOST = (b"Host", b"localhost:8080")
@@ -26,6 +27,12 @@ def request(
     *fields: Field, method: bytes = b"POST", target: bytes = b"/openai/v1/x", version: str = "1.1"
 ) -> Exchange:
     return Exchange(method, target, version, Headers(list(fields)), "127.0.0.1:50000")
+
+
+def flat(made: Exchange) -> Exchange:
+    """The same request as a connection gives it: its fields as llhttp told of them."""
+    parts = [part for pair in made.headers.items for part in pair]
+    return Exchange(made.method, made.target, made.version, parts, made.peer)
 
 
 def screened(*fields: Field, config: Config = CONFIG, **start: Any) -> Screened:
@@ -164,6 +171,75 @@ def test_many_hosts_do_not_wear_the_rule_out():
     for number in range(2000):
         with pytest.raises(Refusal):
             screen.pass_over(request((b"Host", b"a%d.example" % number)))
+
+
+def test_many_targets_do_not_wear_the_rule_out():
+    screen = Screen(CONFIG)
+    for number in range(2000):
+        assert screen.pass_over(request(HOST, target=b"/openai/%d" % number)).keep
+    for number in range(2000):
+        with pytest.raises(Refusal):
+            screen.pass_over(request(HOST, target=b"/openai/%d#x" % number))
+
+
+def test_no_more_is_remembered_of_hosts_and_targets_than_a_bound():
+    screen = Screen(CONFIG)
+    sizes = []
+    for number in range(3000):
+        host = (b"Host", b"a%d.localhost" % number)
+        screen.pass_over(request(host, target=b"/openai/%d" % number))
+        sizes.append((len(screen._known), len(screen._targets)))
+
+    assert max(hosts for hosts, _ in sizes) == max(targets for _, targets in sizes) == 1024
+    assert b"/openai/2999" in screen._targets
+
+
+@pytest.mark.parametrize(("size", "is_kept"), [(256, True), (257, False), (60_000, False)])
+def test_a_long_target_is_not_remembered(size, is_kept):
+    screen = Screen(CONFIG)
+    target = b"/".ljust(size, b"x")
+    for _ in range(2):
+        assert screen.pass_over(request(HOST, target=target)).host == HOST[1]
+
+    assert screen._targets == ({target} if is_kept else set())
+
+
+@pytest.mark.parametrize(
+    ("start", "fields", "expected"),
+    [
+        ({"method": b"CONNECT"}, [HOST], (405, "method")),
+        ({"version": "2.0"}, [HOST], (505, "http_version")),
+        ({}, [], (400, "bad_host")),
+        ({}, [HOST, HOST], (400, "bad_host")),
+        ({}, [(b"Host", b"evil.example")], (403, "host_not_allowed")),
+        ({}, [HOST, (b"Origin", b"https://evil.example")], (403, "origin_not_allowed")),
+        ({}, [HOST, (b"Content-Length", b"1001")], (413, "body_bytes")),
+        ({"target": b"/openai/v1/x#y"}, [HOST], (400, "bad_target")),
+        ({"target": b"openai/v1/x"}, [HOST], (400, "bad_target")),
+    ],
+)
+def test_a_known_target_and_host_open_nothing(start, fields, expected):
+    screen = Screen(CONFIG)
+    screen.pass_over(flat(request(HOST)))
+    for _ in range(2):
+        with pytest.raises(Refusal) as caught:
+            screen.pass_over(flat(request(*fields, **start)))
+        assert (caught.value.status, caught.value.code) == expected
+
+
+def test_a_refused_target_is_not_remembered_and_a_refused_host_neither():
+    screen = Screen(CONFIG)
+    for made in (
+        request(HOST, target=b"/x#y"),
+        request(HOST, target=b"*", method=b"OPTIONS"),
+        request(HOST, target=b"/x", method=b"CONNECT"),
+        request(HOST, target=b"/x", version="2.0"),
+        request((b"Host", b"evil.example"), target=b"/fine"),
+    ):
+        with pytest.raises(Refusal):
+            screen.pass_over(made)
+
+    assert (screen._known, screen._targets) == (set(), {b"/fine"})
 
 
 @pytest.mark.parametrize(
@@ -416,6 +492,29 @@ def test_the_exchanges_own_fields_stay_as_they_came():
     assert made.headers.items == fields
 
 
+@pytest.mark.parametrize("form", [request, lambda *fields: flat(request(*fields))])
+def test_what_goes_up_and_the_exchanges_own_fields_do_not_share_a_list(form):
+    fields = [HOST, (b"X-A", b"1"), (b"Content-Length", b"5")]
+    screen = Screen(CONFIG)
+    for _ in range(2):  # at first sight field by field, then by its shape
+        made = form(*fields)
+        found = screen.pass_over(made)
+        made.headers.add(b"X-B", b"2")
+        made.headers.set(b"X-A", b"3")
+        assert found.upward == [(b"X-A", b"1")]
+        found.upward.append((b"X-C", b"4"))
+        assert made.headers.items == [HOST, (b"X-A", b"3"), fields[2], (b"X-B", b"2")]
+
+    assert screen.pass_over(form(*fields)).upward == [(b"X-A", b"1")]
+
+
+def test_what_goes_up_is_the_same_as_lines():
+    screen = Screen(CONFIG)
+    fields = [HOST, (b"X-%b", b"%s"), (b"TE", b"x"), (b"x-a", b""), (b"Content-Length", b"5")]
+    for _ in range(2):
+        assert screen.pass_over(flat(request(*fields))).passed.text() == b"X-%b: %s\r\nx-a: \r\n"
+
+
 # -- a head seen before is judged like one never seen ----------------------------------------------
 
 NAMES = [
@@ -441,8 +540,9 @@ def verdict(screen: Screen, made: Exchange) -> tuple[Any, ...]:
         found = screen.pass_over(made)
     except (Refusal, ValueError) as refusal:  # a length that is no number: llhttp refuses it
         return (type(refusal), *map(str, vars(refusal).values()))
-    facts = tuple(getattr(found, name) for name in Screened.__slots__)
-    return (*facts, made.controls, made.prefix)
+    facts = tuple(getattr(found, name) for name in Screened.__slots__ if name != "passed")
+    assert found.passed.text() == lines(found.upward)
+    return (*facts, found.upward, made.controls, made.prefix)
 
 
 @hypothesis.given(
@@ -450,10 +550,12 @@ def verdict(screen: Screen, made: Exchange) -> tuple[Any, ...]:
     st.sampled_from([b"/openai/v1/x", b"/x#y", b"*"]),
     st.sampled_from([b"GET", b"POST", b"CONNECT"]),
     st.sampled_from(["1.1", "1.1", "1.0", "2.0"]),
+    st.booleans(),
 )
-def test_a_known_head_is_judged_as_at_first_sight(fields, target, method, version):
+def test_a_known_head_is_judged_as_at_first_sight(fields, target, method, version, is_flat):
     def again() -> Exchange:
-        return request(*fields, target=target, method=method, version=version)
+        made = request(*fields, target=target, method=method, version=version)
+        return flat(made) if is_flat else made
 
     used = Screen(CONFIG)
     for host in (b"localhost", b"localhost:1", HOST[1]):

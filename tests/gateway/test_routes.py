@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from gateway.config import Config, GatewayConfig, ProviderConfig
 from gateway.errors import StartError
 from gateway.gateway import Route
 from gateway.providers import build
-from gateway.routes import Found, NoRoute, Table
+from gateway.routes import KNOWN_BYTES_MAX, KNOWN_MAX, Found, NoRoute, Table
 
 CONFIG = Config(
     providers={"mine": ProviderConfig(base_url="http://a.example")},
@@ -104,6 +105,99 @@ def test_cloudflares_form_names_account_gateway_and_provider(
 )
 def test_errors_have_the_shape_of_the_format_at_that_path(target, surface):
     assert find(target).surface == surface
+
+
+# -- targets seen before ---------------------------------------------------------------------------
+
+HOSTLESS = Config(
+    providers={"mine": ProviderConfig(base_url="http://a.example")},
+    gateways={"batch": GatewayConfig()},
+)
+SEEING = table(config=HOSTLESS)
+
+
+def test_where_a_target_leads_for_everybody_is_remembered():
+    routes = table(config=HOSTLESS)
+    found = find(b"/openai/v1/models?a=b", routes=routes)
+
+    assert routes.known == {b"/openai/v1/models?a=b": found}
+    assert found.provider is not None
+    assert (found.provider.name, found.path) == ("openai", b"v1/models?a=b")
+    # Whose dialect it is, and where exactly it leads, is for who comes by.
+    assert (found.surface, found.target) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("target", "gateway"),
+    [
+        (b"/openai/x", b"batch"),
+        (b"/openai/x", b"default"),
+        (b"/v1/acc/batch/openai/x", None),
+        (b"/v1/acc/default/openai/x", None),
+        (b"/v1/chat/completions", None),
+        (b"/compat/x", None),
+    ],
+)
+def test_where_it_depends_on_more_than_the_target_or_on_a_plugin_nothing_is(target, gateway):
+    routes = table(UNIFIED, COMPAT, config=HOSTLESS)
+    find(target, gateway, routes=routes)
+
+    assert routes.known == {}
+
+
+def test_with_gateways_by_host_a_target_says_too_little():
+    routes = table(config=CONFIG)
+    find(b"/openai/x", routes=routes)
+    find(b"/openai/x", None, b"staging.example", routes=routes)
+
+    assert routes.known == {}
+
+
+def test_a_target_that_leads_nowhere_is_not_remembered():
+    routes = table(config=HOSTLESS)
+    for target in (b"/opnai/x", b"/v1/x", b"openai/x", b"*", b""):
+        fault(target, routes=routes)
+    fault(b"/openai/x", b"nightly", routes=routes)
+
+    assert routes.known == {}
+
+
+def test_the_memory_of_targets_is_bounded_and_those_in_use_come_back():
+    routes = table(config=HOSTLESS)
+    most = 0
+    for number in range(KNOWN_MAX * 2 + 1):
+        find(b"/openai/%d" % number, routes=routes)
+        most = max(most, len(routes.known))
+    assert most == KNOWN_MAX
+
+    find(b"/openai/0", routes=routes)
+    assert b"/openai/0" in routes.known
+
+
+@pytest.mark.parametrize(
+    ("size", "is_kept"), [(KNOWN_BYTES_MAX, True), (KNOWN_BYTES_MAX + 1, False)]
+)
+def test_a_long_target_is_found_and_not_remembered(size, is_kept):
+    routes = table(config=HOSTLESS)
+    target = b"/openai/".ljust(size, b"x")
+
+    assert find(target, routes=routes).path == target[len(b"/openai/") :]
+    assert (target in routes.known) is is_kept
+
+
+@given(st.binary(max_size=60))
+def test_whatever_is_remembered_of_a_target_is_what_it_says(target):
+    SEEING.known.clear()
+    for shaped in (b"/openai" + target, b"/openai/" + target, b"/mine?" + target, b"/" + target):
+        with contextlib.suppress(NoRoute):
+            find(shaped, routes=SEEING)
+
+    assert b"/openai/" + target in SEEING.known
+    for known, found in SEEING.known.items():
+        slug, _, path = known[1:].partition(b"/")
+        assert found.provider is not None
+        assert (found.provider.slug, found.path) == (slug, path)
+        assert (found.gateway, found.account, found.dialect) == ("default", None, None)
 
 
 # -- gateways --------------------------------------------------------------------------------------

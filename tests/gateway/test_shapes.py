@@ -2,48 +2,80 @@
 
 from __future__ import annotations
 
-from gateway.shapes import SHAPES_MAX, Shapes, by_table
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.shapes import SHAPES_MAX, Names, Passed, Shape, Shapes, by_table, lines, paired
 
 LENGTH, DROP, TYPE = range(3)
 KINDS = {b"content-length": LENGTH, b"te": DROP, b"content-type": TYPE}
 
 
 def shapes() -> Shapes:
-    return Shapes(by_table(KINDS), stays=frozenset({TYPE}))
+    return Shapes(len(KINDS), by_table(KINDS), stays=frozenset({TYPE}))
 
 
-def test_special_fields_are_found_in_any_case_and_the_last_to_drop_comes_first():
-    shape = shapes().find((b"A", b"CONTENT-length", b"Content-Type", b"Te", b"B"))
+def find(memory: Shapes, names: Names) -> Shape:
+    """As everybody asks for a shape."""
+    return memory.known.get(names) or memory.work_out(names)
 
-    assert shape.at == {LENGTH: 1, TYPE: 2, DROP: 3}
-    assert shape.drops == (3, 1)
+
+def passed(*fields: tuple[bytes, bytes], memory: Shapes | None = None) -> Passed:
+    """What passes of a head, by its shape."""
+    flat = [part for pair in fields for part in pair]
+    shape = find(memory or shapes(), tuple(flat[::2]))
+    return Passed(flat, tuple(flat[1::2]), shape)
+
+
+# -- shapes ----------------------------------------------------------------------------------------
+
+
+def test_special_fields_are_found_in_any_case_and_the_others_pass_with_those_that_stay():
+    shape = find(shapes(), (b"A", b"CONTENT-length", b"Content-Type", b"Te", b"B"))
+
+    assert (shape.at[LENGTH], shape.at[TYPE], shape.at[DROP]) == (1, 2, 3)
+    assert shape.passes == (0, 2, 4)
     assert not shape.is_odd
 
 
-def test_dropping_in_that_order_leaves_what_passes():
-    names = (b"Te", b"A", b"Content-Length", b"B", b"Content-Type")
-    kept = list(names)
-    for place in shapes().find(names).drops:
-        del kept[place]
+def test_a_special_field_that_is_not_there_stands_nowhere():
+    shape = find(shapes(), (b"TE", b"A"))
 
-    assert kept == [b"A", b"B", b"Content-Type"]
+    assert (shape.at[LENGTH], shape.at[DROP], shape.at[TYPE]) == (-1, 0, -1)
+
+
+def test_the_places_that_pass_are_those_of_what_passes():
+    names = (b"Te", b"A", b"Content-Length", b"B", b"Content-Type")
+
+    passing = [names[place] for place in find(shapes(), names).passes]
+
+    assert passing == [b"A", b"B", b"Content-Type"]
 
 
 def test_a_special_field_that_stands_there_twice_is_odd():
-    assert shapes().find((b"Content-Length", b"content-length")).is_odd
+    assert find(shapes(), (b"Content-Length", b"content-length")).is_odd
+    assert find(shapes(), (b"Content-Type", b"A", b"content-type")).is_odd
+    assert not find(shapes(), (b"A", b"a", b"A")).is_odd
 
 
 def test_a_kind_that_needs_the_long_way_is_odd():
-    odd = Shapes(by_table(KINDS), odd=frozenset({DROP}))
+    odd = Shapes(len(KINDS), by_table(KINDS), odd=frozenset({DROP}))
 
-    assert odd.find((b"TE",)).is_odd
-    assert not odd.find((b"Content-Length",)).is_odd
+    assert find(odd, (b"TE",)).is_odd
+    assert not find(odd, (b"Content-Length",)).is_odd
+
+
+def test_what_is_odd_stays_odd_whatever_follows():
+    odd = Shapes(len(KINDS), by_table(KINDS), odd=frozenset({DROP}))
+
+    assert find(odd, (b"TE", b"Content-Length", b"A")).is_odd
 
 
 def test_a_head_without_fields_has_a_shape_too():
-    shape = shapes().find(())
+    shape = find(shapes(), ())
 
-    assert (shape.at, shape.drops, shape.is_odd) == ({}, (), False)
+    assert (shape.at, shape.passes, shape.template) == ((-1, -1, -1), (), b"")
+    assert not shape.is_odd
 
 
 def test_a_known_shape_is_not_worked_out_again_and_the_memory_is_bounded():
@@ -53,12 +85,102 @@ def test_a_known_shape_is_not_worked_out_again_and_the_memory_is_bounded():
         asked.append(name)
         return None
 
-    bounded = Shapes(kind_of)
+    bounded = Shapes(0, kind_of)
     for number in range(SHAPES_MAX):
-        bounded.find((b"x-%d" % number,))
-    bounded.find((b"x-0",))
+        find(bounded, (b"x-%d" % number,))
+    find(bounded, (b"x-0",))
     assert len(asked) == SHAPES_MAX
 
-    bounded.find((b"too-many",))
-    bounded.find((b"too-many",))
+    find(bounded, (b"too-many",))
+    find(bounded, (b"too-many",))
     assert asked[SHAPES_MAX:] == [b"too-many", b"too-many"]
+    assert len(bounded.known) == SHAPES_MAX
+
+
+def test_shapes_differ_by_order_case_and_number_of_names():
+    memory = shapes()
+    heads: list[Names] = [(b"A", b"TE"), (b"TE", b"A"), (b"a", b"TE"), (b"A", b"TE", b"A")]
+    for names in heads:
+        find(memory, names)
+
+    assert list(memory.known) == heads
+    assert [find(memory, names).passes for names in heads] == [(0,), (1,), (0,), (0, 2)]
+
+
+# -- what passes -----------------------------------------------------------------------------------
+
+
+def test_what_passes_is_the_same_as_pairs_and_as_lines():
+    found = passed(
+        (b"Te", b"trailers"),
+        (b"X-B", b"1"),
+        (b"Content-Length", b"5"),
+        (b"x-a", b""),
+        (b"Content-Type", b"text/plain"),
+        (b"X-B", b"2"),
+    )
+
+    assert found.text() == b"X-B: 1\r\nx-a: \r\nContent-Type: text/plain\r\nX-B: 2\r\n"
+    assert found.fields == [
+        (b"X-B", b"1"),
+        (b"x-a", b""),
+        (b"Content-Type", b"text/plain"),
+        (b"X-B", b"2"),
+    ]
+
+
+def test_a_percent_sign_is_only_that():
+    found = passed((b"X-%b", b"%b"), (b"TE", b"%s"), (b"%", b"100 %"), (b"%%d", b"%%"))
+
+    assert found.text() == b"X-%b: %b\r\n%: 100 %\r\n%%d: %%\r\n"
+
+
+def test_one_shape_serves_many_values():
+    memory = shapes()
+    texts = [
+        passed((b"A", value), (b"TE", value), (b"B", b"b"), memory=memory).text()
+        for value in (b"1", b"", b"\xff" * 1000)
+    ]
+
+    assert texts == [b"A: %b\r\nB: b\r\n" % value for value in (b"1", b"", b"\xff" * 1000)]
+    assert len(memory.known) == 1
+
+
+def test_the_list_of_what_passes_is_made_once():
+    found = passed((b"A", b"1"))
+
+    assert found.fields is found.fields
+
+
+def test_fields_that_were_sorted_out_one_by_one_pass_as_they_are():
+    fields = [(b"A", b"1"), (b"TE", b"%b"), (b"%b", b"")]
+    found = Passed.only(fields)
+
+    assert found.fields is fields
+    assert found.text() == b"A: 1\r\nTE: %b\r\n%b: \r\n"
+
+
+def test_nothing_passes_as_nothing():
+    assert (Passed.only([]).fields, Passed.only([]).text()) == ([], b"")
+    assert (passed().fields, passed().text()) == ([], b"")
+    assert (passed((b"TE", b"x")).fields, passed((b"TE", b"x")).text()) == ([], b"")
+
+
+NAMES = st.sampled_from([*KINDS, b"TE", b"Content-Type", b"X-A", b"x-a", b"%b"]) | st.binary()
+
+
+@given(st.lists(st.tuples(NAMES, st.binary(max_size=20)), max_size=8))
+def test_whatever_stands_in_a_head_passes_or_is_dropped_by_its_name(fields):
+    found = passed(*fields)
+    wanted = [pair for pair in fields if KINDS.get(pair[0].lower()) in (None, TYPE)]
+
+    assert found.fields == wanted
+    assert found.text() == lines(wanted) == b"".join(b"%b: %b\r\n" % pair for pair in wanted)
+
+
+# -- forms -----------------------------------------------------------------------------------------
+
+
+def test_a_flat_list_is_paired():
+    assert paired([b"A", b"1", b"b", b""]) == [(b"A", b"1"), (b"b", b"")]
+    assert paired([]) == []

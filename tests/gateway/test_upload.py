@@ -7,11 +7,10 @@ import contextlib
 import socket
 import time
 from collections.abc import AsyncIterator
-from typing import cast
 
 import pytest
 
-from gateway.caller import Caller, RequestBody
+from gateway.body import RequestBody
 from gateway.clock import Clock
 from gateway.config import Limits
 from gateway.origins import Origin
@@ -29,7 +28,7 @@ class Reading:
     """The caller's socket as a body knows it: it can be asked to rest and to go on."""
 
     def __init__(self, bounds: Limits) -> None:
-        self.limits = bounds
+        self.buffer_bytes_max: int = bounds.buffer_bytes_max
         self.is_resting = False
         self.was_told_to_go_on = False
 
@@ -53,8 +52,7 @@ class Uploading:
 
     def body(self, size: int | None) -> tuple[RequestBody, Upload]:
         """Give a body of that size, or a chunked one, and its upload."""
-        caller = cast("Caller", self.reading)
-        body = RequestBody(caller, size, is_chunked=size is None)
+        body = RequestBody(self.reading, size, is_chunked=size is None)
         return body, Upload(body, self.pool.limits)
 
     async def connected(self) -> tuple[Upstream, End]:

@@ -12,16 +12,20 @@ import pytest
 import uvloop
 
 from gateway import Duration, Gateway, StartError
+from gateway.clock import Clock
 from gateway.config import Config as GatewayConfig
 from gateway.config import ProviderConfig
+from gateway.pool import Pool
 from gateway.providers import build
 from plugins.mock import Config, Plugin
 
 
 def gateway_with(folder: Path, **settings: Any) -> Gateway:
     config = GatewayConfig(providers={"mock": ProviderConfig(**settings)})
+    loop = asyncio.get_running_loop()
+    pool = Pool(loop, Clock(loop), config.limits)
     nothing = cast("Any", None)
-    return Gateway(config, build(config, folder, {}), nothing, {}, nothing, nothing)
+    return Gateway(config, build(config, folder, {}), nothing, {}, pool, nothing)
 
 
 def plugin() -> Plugin:
@@ -78,9 +82,9 @@ def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path: Path) 
 
 def test_a_socket_in_use_is_not_taken_away(tmp_path: Path) -> None:
     path = tmp_path / "own.sock"
-    gateway = gateway_with(tmp_path, socket=str(path))
 
     async def story() -> None:
+        gateway = gateway_with(tmp_path, socket=str(path))
         async with plugin().lifespan(gateway):
             with pytest.raises(StartError, match="in use"):
                 await plugin().lifespan(gateway).__aenter__()
