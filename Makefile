@@ -18,6 +18,8 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 RUNTIME := $(VENV)/.runtime-$(VERSION)
 TESTING := $(VENV)/.testing-$(VERSION)
 NODE := tests/sdk/node_modules/.package-lock.json
+COMPILED := build/compiled/.stamp
+CORE := $(shell find gateway -name '*.py' 2>/dev/null) deploy/compile.py
 
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input install
 # A lock file is whole, so nothing is resolved: for an extra that it names bare, as in google-auth[requests],
@@ -27,7 +29,7 @@ UV := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes
 	--no-emit-index-url --no-annotate --no-header
 
 # Debian's packages for what pip has not: command, colon, package.
-DEBIAN := curl:curl nginx:nginx-light node:nodejs npm:npm
+DEBIAN := curl:curl nginx:nginx-light node:nodejs npm:npm wrk:wrk
 export PATH := $(PATH):/usr/sbin
 
 # Installs packages if we may; otherwise says what to type and goes on.
@@ -45,11 +47,20 @@ help: ## show this list
 
 .PHONY: run
 run: $(RUNTIME) ## install what is locked, then start the gateway with ./config.toml
-	@exec $(BIN)/weir run --config config.toml $(ARGS)
+	@if [ -e $(COMPILED) ]; then \
+		if [ -z "$$(find gateway -name '*.py' -newer $(COMPILED))" ]; then \
+			export PYTHONPATH=build/compiled; \
+		else echo "The core was changed since make compile: running it as Python" >&2; fi; \
+	fi; \
+	exec $(BIN)/weir run --config config.toml $(ARGS)
+
+.PHONY: compile
+compile: $(COMPILED) ## compile the core's hot path; make run takes it from then on
 
 .PHONY: test
-test: $(TESTING) debian node ## lint, types and tests, in minutes
+test: $(TESTING) debian node $(COMPILED) ## lint, types and tests, in minutes
 	@$(MAKE) --no-print-directory lint
+	@$(if $(ARGS),,CORE_UNDER_TEST=$(CURDIR)/build/compiled $(BIN)/pytest -q tests/whole)
 	@$(BIN)/pytest $(ARGS)
 
 .PHONY: battery
@@ -57,11 +68,11 @@ battery: $(TESTING) debian node ## the tests at their full sizes
 	@$(BIN)/pytest --battery --timeout=7200 $(ARGS)
 
 .PHONY: bench
-bench: $(TESTING) debian ## measure the overhead beside nginx and print a table
+bench: $(TESTING) debian $(COMPILED) ## measure the overhead beside nginx and print a table
 	@$(BIN)/python -m bench compare $(ARGS)
 
 .PHONY: bench-check
-bench-check: $(TESTING) debian ## the same, shorter, and fail past the bar
+bench-check: $(TESTING) debian $(COMPILED) ## the same, shorter, and fail past the bar
 	@$(BIN)/python -m bench check $(ARGS)
 
 .PHONY: lint
@@ -108,6 +119,19 @@ $(RUNTIME): requirements.lock pyproject.toml
 $(TESTING): $(RUNTIME) tests/requirements.lock
 	@echo "Installing tests/requirements.lock into $(VENV)" >&2
 	@$(LOCKED) -r tests/requirements.lock >&2
+	@touch $@
+
+$(COMPILED): $(CORE) $(TESTING)
+	@packages=; command -v gcc >/dev/null || packages="gcc libc6-dev"; \
+	headers=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))'); \
+	[ -e "$$headers/Python.h" ] || packages="$$packages python$(VERSION)-dev"; \
+	if [ -n "$$packages" ]; then $(apt_install); fi; \
+	if ! command -v gcc >/dev/null || [ ! -e "$$headers/Python.h" ]; then \
+		echo "Compiling needs a C compiler and Python's headers: apt install $$packages" >&2; exit 1; \
+	fi
+	@echo "Compiling the core into build/compiled, which takes a minute" >&2
+	@mkdir -p build; $(BIN)/python deploy/compile.py build/compiled >build/compile.log 2>&1 || { \
+		cat build/compile.log >&2; exit 1; }
 	@touch $@
 
 .PHONY: debian

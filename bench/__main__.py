@@ -90,7 +90,9 @@ def shared(rounds: int, seconds: float) -> Callable[[Callable[..., None]], Calla
 
 @main.command()
 @shared(rounds=5, seconds=3.0)
-@click.option("--plugins", multiple=True, help="A list of the gateway's: none, issue, or a,b,c.")
+@click.option(
+    "--plugins", multiple=True, help="The gateway's: none, issue, or a,b,c; python:none and so on."
+)
 @click.option("--base-only", is_flag=True, help="Without the gateway.")
 @click.option("--scenario", "names", multiple=True, help="unary, large, single, sse, ttft, memory.")
 @click.option("--streams", default=200, show_default=True, help="Of the sse scenario.")
@@ -103,7 +105,7 @@ def compare(plugins: tuple[str, ...], names: tuple[str, ...], base_only: bool, *
     from bench import peers, table  # noqa: PLC0415
     from bench.scenarios import USUAL  # noqa: PLC0415
 
-    lists = () if base_only else plugins or ("none", "issue")
+    lists = () if base_only else plugins or ("none", "issue", "python:none", "python:issue")
     ours = [peers.gateway(name) for name in lists]
     table.full([peers.DIRECT, peers.PLAIN, *ours], names or USUAL, **rest)
 

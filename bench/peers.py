@@ -27,6 +27,9 @@ from bench.processes import child, first_line, on_core
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_TIMEOUT_S = 15.0
+COMPILED = ROOT / "build" / "compiled"
+STAMP = COMPILED / ".stamp"
+PYTHON = "python:"
 ISSUE = ("request_id", "metadata", "credentials", "timing", "access_log")
 
 NGINX = """\
@@ -99,13 +102,14 @@ class Cores(msgspec.Struct, frozen=True):
 
 
 class Peer(msgspec.Struct, frozen=True):
-    """A kind of thing that can stand between the load and the mock. `plugins` is for the gateway
-    only.
+    """A kind of thing that can stand between the load and the mock. `plugins` and `core` are for
+    the gateway only; its core is "compiled" (`make compile`) or plain "python".
     """
 
     name: str
     kind: str
     plugins: tuple[str, ...] = ()
+    core: str = ""
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -121,13 +125,16 @@ DIRECT = Peer("direct", "direct")
 PLAIN = Peer("nginx", "nginx")
 
 
-def gateway(plugins: str) -> Peer:
-    """`none`, `issue`, or names divided by commas (paths of plugin files count as names)."""
+def gateway(written: str) -> Peer:
+    """`none`, `issue`, or names divided by commas (paths of plugin files count as names); with
+    `python:` before it on the core that is not compiled.
+    """
     known: dict[str, tuple[str, ...]] = {"none": (), "issue": ISSUE}
+    plugins = written.removeprefix(PYTHON)
     names = known.get(plugins)
     if names is None:
         names = tuple(name.strip() for name in plugins.split(",") if name.strip())
-    return Peer(f"weir {plugins}", "weir", names)
+    return Peer(f"weir {written}", "weir", names, "compiled" if plugins == written else "python")
 
 
 def nginx_path() -> str | None:
@@ -138,7 +145,17 @@ def missing(peer: Peer) -> str:
     """Why a peer cannot be measured here; empty if it can."""
     if peer.kind == "nginx" and nginx_path() is None:
         return "nginx is not installed"
+    if peer.core == "compiled" and not is_compiled():
+        return "the core is not compiled, or was changed since; run make compile"
     return ""
+
+
+def is_compiled() -> bool:
+    """Whether `make compile` has run since the last change of the core."""
+    if not STAMP.exists():
+        return False
+    made = STAMP.stat().st_mtime_ns
+    return all(path.stat().st_mtime_ns <= made for path in (ROOT / "gateway").rglob("*.py"))
 
 
 @contextlib.contextmanager
@@ -216,11 +233,13 @@ def start_gateway(
         orjson.dumps(value).decode() for value in (str(folder), list(peer.plugins), upstream)
     )
     config.write_text(WEIR.format(folder=state, enabled=enabled, upstream=address))
+    paths = [str(COMPILED), str(ROOT)] if peer.core == "compiled" else [str(ROOT)]
     process = stack.enter_context(
         child(
             [sys.executable, "-m", "gateway", "run", "--config", str(config)],
             core=cores.proxy,
-            cwd=ROOT,
+            cwd=folder,
+            environment={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
             stderr=errors,
         )
     )

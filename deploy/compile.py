@@ -22,6 +22,7 @@ from setuptools import setup
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = (
     "asking",
+    "attempting",
     "body",
     "caller",
     "chunks",
@@ -43,9 +44,11 @@ MODULES = (
     "relay",
     "reply",
     "routes",
+    "screened",
     "shapes",
     "sse",
     "strand",
+    "summary",
     "upload",
     "upstream",
 )
@@ -53,7 +56,9 @@ MODULES = (
 
 def main(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(ROOT / "gateway", folder / "gateway", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "gateway", folder / "gateway", ignore=shutil.ignore_patterns("__pycache__")
+    )
     os.chdir(folder)
     files = [f"gateway/{name}.py" for name in MODULES]
     options = [f"--config-file={ROOT / 'pyproject.toml'}", *files]

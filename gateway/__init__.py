@@ -31,6 +31,7 @@ from gateway.reply import Head, Reply
 from gateway.secret import Secret
 from gateway.splice import get_span, remove, set_value
 from gateway.sse import Event, Splitter
+from gateway.summary import summary
 from gateway.units import Duration, Size
 
 __all__ = [
@@ -74,4 +75,5 @@ __all__ = [
     "hookimpl",
     "remove",
     "set_value",
+    "summary",
 ]

@@ -72,7 +72,7 @@ class Asking(Strand):
             since = monotonic_ns() if measures else 0
             try:
                 reply = await hook(exchange)
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
                 reply = None
                 self._excuse(hook, error, may_go_on=fails_open)
             finally:
@@ -99,7 +99,7 @@ class Asking(Strand):
             since = monotonic_ns()
             try:
                 reply = await hook(self.exchange)
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
                 reply = None
                 is_ours = not isinstance(error, GatewayError)
                 self._excuse(hook, error, may_go_on=is_ours and plan.owner(hook) in plan.fails_open)
@@ -152,7 +152,7 @@ class Asking(Strand):
             since = monotonic_ns() if measures else 0
             try:
                 view = await hook(exchange, attempt)
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
                 view = None
                 self._excuse(hook, error)
             finally:
@@ -236,24 +236,31 @@ class Asking(Strand):
 
     # -- faults ------------------------------------------------------------------------------------
 
-    def blame(self, hook: Callable[..., Any], error: Exception) -> OwnFault:
+    def blame(self, hook: Callable[..., Any], error: BaseException) -> OwnFault:
         """The 500 for a hook that raised, with the plugin named in the log."""
         plan = self.exchange.plan
         return self._blame(plan.owner(hook), error, plan.phase(hook))
 
-    def _blame(self, plugin: str, error: Exception, hook: str) -> OwnFault:
+    def _blame(self, plugin: str, error: BaseException, hook: str) -> OwnFault:
         log.error("plugin_failed", plugin=plugin, hook=hook, error=repr(error), exc_info=error)
         return OwnFault(FAULT, code="plugin_failed", detail=f"plugin {plugin}: {error!r}")
 
-    def _note(self, hook: Callable[..., Any], error: Exception) -> None:
+    def _note(self, hook: Callable[..., Any], error: BaseException) -> None:
         """A fault that is contained: counted and logged."""
         self.gateway.count("plugin_failures")
         self.blame(hook, error)
 
     def _excuse(
-        self, hook: Callable[..., Any], error: Exception, *, may_go_on: bool = False
+        self, hook: Callable[..., Any], error: BaseException, *, may_go_on: bool = False
     ) -> None:
-        """Raise what a failed hook comes to, or note it where the phase may go on."""
+        """Raise what a failed hook comes to, or note it where the phase may go on.
+
+        A cancellation is the line's own once it was stopped or left; any other is that of something
+        the hook waited for, and so the hook's failure.
+        """
+        is_ending = self._stopped is not None or self.exchange.outcome is not None
+        if is_ending and isinstance(error, asyncio.CancelledError):
+            raise error
         if may_go_on:
             self._note(hook, error)
         elif isinstance(error, GatewayError):

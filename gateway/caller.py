@@ -28,7 +28,7 @@ from gateway.tcp import is_gone, reset, unacknowledged
 if TYPE_CHECKING:
     from gateway.clock import Clock
     from gateway.config import Limits
-    from gateway.refusal import Screened
+    from gateway.screened import Screened
     from gateway.shapes import Flat
 
 END_OF_HEAD: Final = b"\r\n\r\n"

@@ -16,7 +16,7 @@ from gateway.gateway import Answered
 from gateway.headers import HOP_BY_HOP, Headers
 from gateway.line import Line
 from gateway.outlet import Collector
-from gateway.refusal import Screened
+from gateway.screened import Screened
 from gateway.shapes import Passed
 
 if TYPE_CHECKING:

@@ -41,10 +41,6 @@ STOPPED: Final = (
 FAILED: Final = "failed"  # our own fault
 
 
-# A path is the caller's to choose, as long as a head may be; what a log shows of it is not.
-SHOWN_PATH_BYTES_MAX: Final = 1024
-
-
 class Line(Protocol):
     """What a running line offers to its exchange (see `gateway.line`)."""
 
@@ -378,47 +374,6 @@ class Exchange:
                 return value
         return None
 
-    def summary(self) -> dict[str, Any]:
-        """What is known once it is over, for a log: no field, no body, no query. What an exchange
-        did not come to know is left out. Durations are milliseconds.
-        """
-        ended = self.ended_ns or time.monotonic_ns()
-        started, answered, provider = self.started_ns, self.answered_ns, self.provider
-        attempt = self.attempt
-        if attempt is not None:
-            provider = attempt.target.provider
-        found: dict[str, Any] = {"id": self.id}
-        if self.parent_id is not None:
-            found["parent_id"] = self.parent_id
-        found["method"] = self.method.decode("ascii", "backslashreplace")
-        path = self.target.partition(b"?")[0][:SHOWN_PATH_BYTES_MAX]
-        found["path"] = path.decode("utf-8", "backslashreplace")
-        found["gateway"] = self.gateway
-        if provider is not None:
-            found["provider"] = provider.name
-        if self.model is not None:
-            found["model"] = self.model
-        if self.status is not None:
-            found["status"] = self.status
-        found["outcome"] = self.outcome
-        if self.error is not None:
-            found["error"] = self.error.code
-        found["attempts"] = len(self.attempts)
-        found["peer"] = self.peer
-        if self.identity is not None and self.identity.key_id is not None:
-            found["key_id"] = self.identity.key_id
-        found["bytes_received"] = self.bytes_received
-        found["bytes_sent"] = self.bytes_sent
-        found["duration_ms"] = _shown_ms(ended - started)
-        if answered is not None:
-            found["head_ms"] = _shown_ms(answered - started)
-        if attempt is not None:
-            if attempt.connected_ns is not None:
-                found["connect_ms"] = _shown_ms(attempt.connected_ns - attempt.started_ns)
-            if attempt.first_byte_ns is not None and attempt.sent_ns is not None:
-                found["upstream_ms"] = _shown_ms(attempt.first_byte_ns - attempt.sent_ns)
-        return found
-
     def detach(self, bytes_max: int, seconds: float) -> None:
         """If the caller leaves, go on without it, for at most that many bytes and seconds."""
         if self.line is not None:
@@ -443,11 +398,6 @@ class Exchange:
                 "gate() needs a running exchange; call it from a hook before `answer`"
             )
         self.line.gate(awaitable)
-
-
-def _shown_ms(ns: int) -> float:
-    """Milliseconds to three places."""
-    return (ns + 500) // 1000 / 1000
 
 
 # Random digits are bought in bulk: one system call for 200 ids. Their first half, the time, is the

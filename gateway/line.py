@@ -8,16 +8,19 @@ A `Reply` of a hook and an error join the line at `answer`; nothing else jumps. 
 aborts the upstream at once and cancels this task wherever it waits; `settle` and `account` run all
 the same, once each. What the caller has seen decides what may still be said: before the head
 anything, after it only the upstream's own bytes, or a cut.
+
+`gateway.asking` holds how plugins are asked, `gateway.attempting` the attempts.
 """
 
 from __future__ import annotations
 
 import asyncio
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from gateway import message
-from gateway.asking import FAULT, NO_TARGET, Asking
+from gateway.asking import FAULT
+from gateway.attempting import Attempting
 from gateway.dialects import shape_error
 from gateway.errors import CallerFault, GatewayError, OwnFault, UpstreamFault
 from gateway.exchange import (
@@ -27,38 +30,30 @@ from gateway.exchange import (
     PROVIDER_ERROR,
     REFUSED,
     STOPPED,
-    Attempt,
     Exchange,
 )
 from gateway.headers import Headers
 from gateway.log import get
 from gateway.opening import BODILESS, STARTS_TEXT, is_event_stream, opened
 from gateway.outlet import Null
-from gateway.relay import COPY_BYTES_MAX, LAST_CHUNK
+from gateway.relay import COPY_BYTES_MAX
 from gateway.reply import Head, Reply
 from gateway.routes import NoRoute
-from gateway.strand import PAUSE
-from gateway.upload import Upload, framed_chunk
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from gateway.body import RequestBody
     from gateway.gateway import Gateway
     from gateway.outlet import CallerOutlet
-    from gateway.refusal import Screened
     from gateway.relay import Relay
-    from gateway.upstream import Answer, Upstream
+    from gateway.screened import Screened
+    from gateway.upstream import Answer
 
 log = get("line")
 
-
-# Once for the kept connection that had died, once more for a fresh one that was given up.
-REPLAYS_MAX: Final = 2
 LENGTH: Final = b"Content-Length: %b\r\n"
 
 
-class Line(Asking):
+class Line(Attempting):
     """One exchange on its way. Owned by the connection that it serves (or by the parent of a child
     call).
     """
@@ -66,13 +61,9 @@ class Line(Asking):
     __slots__ = (
         "_detach",
         "_timer",
-        "_upload",
-        "coming",
         "is_child",
         "outlet",
         "relay",
-        "screened",
-        "whole",
     )
 
     def __init__(
@@ -88,15 +79,14 @@ class Line(Asking):
         self.outlet = outlet
         self.screened = screened
         # The body is either here, or on its way.
-        self.whole: bytes | None = None
-        self.coming: RequestBody | None = None
+        self.whole = self.coming = None
         if isinstance(body, bytes):
             self.whole = body
         else:
             self.coming = body
         self.is_child = False
         self.relay: Relay | None = None
-        self._upload: Upload | None = None
+        self._upload = None
         self._detach: tuple[int, float] | None = None
         self._timer: asyncio.TimerHandle | None = None
         # what `Asking` needs
@@ -105,6 +95,7 @@ class Line(Asking):
         # what `Strand` needs
         self.loop = gateway.loop
         self.coroutine = self.waits_for = self._joined = self._current = self._run = None
+        self.cancel_word = None
         self.must_cancel = False
         self.cancels = 0
         exchange.line = self
@@ -230,150 +221,6 @@ class Line(Asking):
         if dialect is not None and isinstance(exchange.document, dict):
             exchange.model = dialect.model(exchange.document, exchange.path)
             exchange.streaming = dialect.streams(exchange.document, exchange.path)
-
-    # -- attempts ----------------------------------------------------------------------------------
-
-    async def _attempts(self) -> Answer | Reply:
-        exchange = self.exchange
-        plan = exchange.plan
-        attempts_max = self.gateway.config.limits.attempts_max
-        body = exchange.body
-        if body is None:
-            body = self.whole if self.coming is None else self.coming.whole_now()
-        skipped = False
-        for number in range(attempts_max):
-            started_ns = monotonic_ns()
-            target = self._pick(skipped)
-            attempt = Attempt(number, target, self.screened.passed, body, started_ns)
-            exchange.attempts.append(attempt)
-            if exchange.consumed or plan.reworks:
-                self._prune(attempt)
-            if plan.send:
-                view = await self._send(attempt)
-                if isinstance(view, Reply):
-                    return view
-                if not view:
-                    skipped = True
-                    continue
-            fault = answer = None
-            try:
-                answer = await self._go(attempt)
-                attempt.answered(answer.status, answer.passed)
-                if attempt.hold_first_event:
-                    limits = self.gateway.config.limits
-                    attempt.preview = await answer.preview(limits.preview_bytes_max)
-            except UpstreamFault as error:
-                attempt.failure = fault = error
-            if plan.judge:
-                again = self._judge(attempt)
-                if again is not None and self._may_repeat(attempt) and number + 1 < attempts_max:
-                    if answer is not None:
-                        answer.abort()
-                    await asyncio.sleep(again.after_ns / 1e9)
-                    continue
-            if fault is not None:
-                raise fault
-            if answer is not None:
-                return answer
-        raise OwnFault(NO_TARGET, status=503, code="no_target", detail=f"{attempts_max} attempts")
-
-    async def _go(self, attempt: Attempt) -> Answer:
-        """Send the request and wait for the head. A kept connection that had died goes unnoticed,
-        once.
-        """
-        method, body = self.exchange.method, attempt.body
-        target = attempt.target
-        if body and not self.screened.is_chunked:
-            framing = b"Content-Length: %d\r\n" % len(body)
-        else:
-            framing = self._framing(body)
-        head = message.request_head(method, attempt, framing)
-        is_head = method == b"HEAD"
-        if body is None:
-            assert self.coming is not None
-            self._upload = self._upload or Upload(self.coming, self.gateway.config.limits)
-        elif framing is message.CHUNKED:
-            head += framed_chunk(body) + LAST_CHUNK
-        else:
-            head += body
-        pool = self.gateway.pool
-        connection = pool.idle(target.origin)
-        attempt.reused = connection is not None
-        replays = 0
-        while True:
-            if connection is None:
-                connections_max = target.provider.connections_max
-                connection = await self._connected(
-                    pool.connect(target.origin, attempt, connections_max)
-                )
-                attempt.connected_ns = monotonic_ns()
-            connection.first_byte_timeout_ns = attempt.first_byte_timeout_ns
-            connection.idle_timeout_ns = attempt.idle_timeout_ns
-            if body is not None:
-                answer = connection.ask(head, is_head=is_head, uploading=False)
-            else:
-                assert self._upload is not None
-                answer = self._upload.begin(connection, head, is_head=is_head)
-            attempt.sent_ns = monotonic_ns()
-            self._answer = answer
-            try:
-                while not answer.head_known and answer.fault is None:
-                    answer.waiter = self
-                    await PAUSE
-            finally:
-                answer.waiter = None
-            fault = None if answer.fault is None else answer.head_fault()
-            if fault is None:
-                attempt.first_byte_ns = answer.first_byte_ns
-                return answer
-            upload = self._upload
-            may_replay = body is not None or (upload is not None and upload.may_replay)
-            replays += 1
-            if fault.reached or not may_replay or replays > REPLAYS_MAX:
-                raise fault
-            attempt.reused = False
-            connection = None
-
-    async def _connected(self, connecting: Coroutine[Any, Any, Upstream]) -> Upstream:
-        """Connect in a task of its own, because a timeout asks for the current task."""
-        task = self.loop.create_task(connecting)
-        try:
-            return await task
-        except asyncio.CancelledError:
-            if task.done() and not task.cancelled() and task.exception() is None:
-                task.result().drop()  # the caller left in the very moment that it was made
-            raise
-
-    def _framing(self, body: bytes | None) -> bytes:
-        """The lines that say how long the body is: as the caller said it, unless a plugin read or
-        changed the body.
-        """
-        screened = self.screened
-        coming = self.coming
-        if screened.is_chunked and (
-            body is None
-            or (self.exchange.body is None and coming is not None and body is coming.whole)
-        ):
-            return message.CHUNKED
-        if body is None:
-            return b"Content-Length: %d\r\n" % (screened.size or 0)
-        if body or screened.has_length or screened.is_chunked:
-            return b"Content-Length: %d\r\n" % len(body)
-        return b""
-
-    def _may_repeat(self, attempt: Attempt) -> bool:
-        return attempt.body is not None or self._upload is None or not self._upload.is_under_way
-
-    def _prune(self, attempt: Attempt) -> None:
-        """Leave out what held our own credential; ask for a plain answer if somebody here reads
-        it.
-        """
-        exchange, headers = self.exchange, attempt.headers
-        if exchange.consumed:
-            items = headers.items
-            headers.items = [pair for pair in items if pair[0].lower() not in exchange.consumed]
-        if exchange.plan.rewrite or exchange.plan.tap:
-            headers.set(b"Accept-Encoding", b"identity")
 
     # -- answer and relay --------------------------------------------------------------------------
 

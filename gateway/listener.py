@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from gateway.clock import Clock
     from gateway.exchange import Exchange
     from gateway.gateway import Endpoint, Gateway
-    from gateway.refusal import Refusal, Screen, Screened
+    from gateway.refusal import Refusal, Screen
+    from gateway.screened import Screened
 
 log = get("listener")
 

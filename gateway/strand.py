@@ -90,6 +90,7 @@ class Strand:
         "_current",
         "_joined",
         "_run",
+        "cancel_word",
         "cancels",
         "coroutine",
         "loop",
@@ -103,6 +104,7 @@ class Strand:
         self.waits_for: Any = None  # a future, or PAUSE
         self.must_cancel = False  # at the next step
         self.cancels = 0  # that nobody has taken back
+        self.cancel_word: object = None  # what the last one came with; anyio knows its own by it
         self._joined: list[asyncio.Future[None]] | None = None
         self._current: Current | None = None
         self._run: Any = None
@@ -149,6 +151,7 @@ class Strand:
         if self.coroutine is None:
             return False
         self.cancels += 1
+        self.cancel_word = msg
         waits = self.waits_for
         if waits is PAUSE:
             self.loop.call_soon(self._wake_cancelled)
@@ -174,7 +177,8 @@ class Strand:
         try:
             if self.must_cancel:
                 self.must_cancel = False
-                error = CancelledError()
+                word = self.cancel_word
+                error = CancelledError() if word is None else CancelledError(word)
             waits = coroutine.send(None) if error is None else coroutine.throw(error)
             if waits is PAUSE and not self.must_cancel:
                 self.waits_for = waits

@@ -9,10 +9,8 @@ exchange did not come to know is left out of its line.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -20,7 +18,7 @@ import msgspec
 import orjson
 import structlog
 
-from gateway import COMPLETE, Exchange, Gateway, LineWriter, StartError, hookimpl
+from gateway import COMPLETE, Exchange, Gateway, LineWriter, StartError, hookimpl, summary
 
 NAME: Final = "access_log"
 STDERR: Final = 2
@@ -68,33 +66,12 @@ class Plugin:
         writer.put(line(exchange))
 
 
-class Stamp:
-    """The time of day in ISO 8601; what is the same for a whole second is made once a second."""
-
-    def __init__(self) -> None:
-        self._second = 0
-        self._prefix = ""
-
-    def at(self, ns: int) -> str:
-        """Nanoseconds since 1970, as text in UTC to the millisecond."""
-        second = ns // 1_000_000_000
-        if second != self._second:
-            self._second = second
-            self._prefix = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        return f"{self._prefix}.{ns // 1_000_000 % 1000:03d}Z"
-
-
-_stamp: Final = Stamp()
 _render: Final = structlog.processors.JSONRenderer(serializer=orjson.dumps)
 
 
 def line(exchange: Exchange) -> bytes:
     """The line of an exchange that is over."""
-    # The clock of the day is read here; the exchange ended some time before.
-    ended = exchange.ended_ns or time.monotonic_ns()
-    now = _stamp.at(time.time_ns() - time.monotonic_ns() + ended)
-    found = {"timestamp": now, "level": "info", "event": "exchange", **exchange.summary()}
-    rendered: Any = _render(None, "", found)
+    rendered: Any = _render(None, "", summary(exchange, "exchange"))
     return bytes(rendered)
 
 

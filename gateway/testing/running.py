@@ -228,10 +228,10 @@ def _complete(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def _environment(extra: Mapping[str, str]) -> dict[str, str]:
     """Give the environment without what would change a gateway: settings, keys, proxies."""
     kept = {name: value for name, value in os.environ.items() if _CHANGES.fullmatch(name) is None}
-    # The gateway under test is the one these lines belong to, installed or not; or, where WEIR_CORE
-    # names a folder that `make compile` filled, that one, with the plugins that are here.
+    # The gateway under test is the one these lines belong to, installed or not; or that in
+    # CORE_UNDER_TEST, a folder that `make compile` filled, with the plugins that are here.
     source = str(Path(__file__).resolve().parents[2])
-    paths = (os.environ.get("WEIR_CORE"), source, kept.get("PYTHONPATH"))
+    paths = (os.environ.get("CORE_UNDER_TEST"), source, kept.get("PYTHONPATH"))
     kept["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     return {**kept, **extra}
 

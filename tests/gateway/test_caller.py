@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import re
 import socket
 import time
@@ -14,6 +15,7 @@ from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import cast
 
+import httptools
 import hypothesis
 import hypothesis.strategies as st
 import orjson
@@ -22,9 +24,11 @@ import pytest
 from gateway import Exchange
 from gateway.body import RequestBody
 from gateway.caller import Caller
+from gateway.chunks import Chunks
 from gateway.clock import Clock
 from gateway.config import Config
-from gateway.refusal import Refusal, Screen, Screened
+from gateway.refusal import Refusal, Screen
+from gateway.screened import Screened
 from gateway.testing import chunk, chunked
 from tests.gateway.ends import End, Wire, connect, limits, run, until
 
@@ -565,6 +569,25 @@ def test_what_is_sent_ahead_is_bounded():
     run(story())
 
 
+def test_a_caller_that_was_held_back_is_read_again_once_its_turn_has_come():
+    raw = GET * 100
+
+    async def story() -> None:
+        async with opened(pipeline_bytes_max="1kB") as door:
+            end = await connect(door.port)
+            await end.send(GET)
+            turn = await door.next()
+            await end.send(raw[:-10])
+            await until(lambda: not turn.caller.transport.is_reading())
+            await end.send(raw[-10:])
+            turn.answer()
+            for _ in range(100):
+                (await door.next()).answer()
+            assert await end.exactly(len(OK) * 101) == OK * 101
+
+    run(story())
+
+
 def test_a_caller_that_is_held_back_is_seen_to_leave():
     async def story() -> None:
         async with opened(pipeline_bytes_max="1kB") as door:
@@ -751,24 +774,25 @@ def test_a_request_is_taken_as_if_nothing_had_stood_before_it(name, ahead):
         async with opened() as door:
             end = await connect(door.port)
             for raw, body in BEHIND:
-                sent = [*first[:-1], first[-1] + raw] if ahead else first
-                sending = asyncio.ensure_future(pieces(end, sent))
-                turn = await door.next()
-                assert await turn.body.read(100) == first_body
-                await sending
-                turn.answer()
-                assert await end.exactly(len(OK)) == OK
-                if not ahead:
-                    await end.send(raw)
-                turn = await door.next()
-                assert turn.exchange.target == b"/behind"
-                assert turn.exchange.method == raw.partition(b" ")[0]
-                assert turn.exchange.headers.items[:2] == [(b"Host", b"localhost"), (b"X-A", b"1")]
-                assert len(turn.exchange.headers) == raw.partition(b"\r\n\r\n")[0].count(b"\r\n")
-                assert turn.screened.upward == [(b"X-A", b"1")]
-                assert await turn.body.read(100) == body
-                turn.answer()
-                assert await end.exactly(len(OK)) == OK
+                for then in ([raw], [raw[:-1], raw[-1:]]):
+                    sent = [*first[:-1], first[-1] + then.pop(0)] if ahead else first
+                    sending = asyncio.ensure_future(pieces(end, sent))
+                    turn = await door.next()
+                    assert await turn.body.read(100) == first_body
+                    await sending
+                    turn.answer()
+                    assert await end.exactly(len(OK)) == OK
+                    sending = asyncio.ensure_future(pieces(end, then))
+                    turn = await door.next()
+                    made = turn.exchange
+                    assert (made.method, made.target) == (raw.partition(b" ")[0], b"/behind")
+                    assert made.headers.items[:2] == [(b"Host", b"localhost"), (b"X-A", b"1")]
+                    assert len(made.headers) == raw.partition(b"\r\n\r\n")[0].count(b"\r\n")
+                    assert turn.screened.upward == [(b"X-A", b"1")]
+                    assert await turn.body.read(100) == body
+                    await sending
+                    turn.answer()
+                    assert await end.exactly(len(OK)) == OK
 
     run(story())
 
@@ -1277,6 +1301,52 @@ def test_a_caller_that_leaves_between_requests_or_in_a_head_leaves_nobody():
     run(story())
 
 
+@pytest.mark.parametrize(
+    "slices",
+    [
+        [],
+        [GET[:20]],
+        [GET],
+        [GET + GET],
+        [sized(b"hello", *UPGRADE)],
+        [request(b"Content-Length: 9", body=b"abc")],
+        [request(CHUNKED, body=chunked(b"hello"))],
+        [request(CHUNKED), chunk(b"hello")],
+        [request(CHUNKED), chunk(b"hello"), b"zz\r\n"],
+        [request(CHUNKED), chunked(b"hello"), GET],
+        [b"no request\r\n\r\n"],
+    ],
+)
+def test_a_lost_connection_leaves_nothing_to_the_collector(slices):
+    """They come and go by the thousand; a collector that is needed for them stops everybody."""
+    kinds = (Caller, Chunks, RequestBody, httptools.HttpRequestParser)
+
+    def alive() -> list[type]:
+        return [type(one) for one in gc.get_objects() if type(one) in kinds]
+
+    async def story() -> None:
+        before = alive()
+        door, wire = Served(Config(), "at once"), Wire()
+        caller = Caller(door)
+        caller.connection_made(wire)
+        for data in slices:
+            caller.data_received(data)
+            await door.go_on()
+        caller.connection_lost(None)
+        door.turn = None
+        door.refusals.clear()
+        del caller
+        assert alive() == before
+        door.clock.close()
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(story())
+    finally:
+        gc.enable()
+
+
 # -- deadlines -------------------------------------------------------------------------------------
 
 
@@ -1287,6 +1357,7 @@ def test_a_connection_that_says_nothing_is_closed():
             caller = await door.only()
             passed(caller, 9.9)
             assert await end.soon() == b""
+            assert door.connections == {caller}
             passed(caller, 10.1)
             assert await end.rest() == b""
             assert door.refusals == []
@@ -1305,6 +1376,7 @@ def test_one_that_was_served_may_rest_longer():
             assert await end.exactly(len(OK)) == OK
             passed(turn.caller, 1, 75)
             assert await end.soon() == b""
+            assert door.connections == {turn.caller}
             passed(turn.caller, 76.5)
             assert await end.rest() == b""
 

@@ -8,7 +8,9 @@ import asyncio
 import contextlib
 import threading
 import time
+from contextvars import ContextVar
 
+import anyio
 import pytest
 
 from gateway import (
@@ -233,6 +235,71 @@ def test_calls_may_run_side_by_side():
     asked(two, meets)
 
     assert [answer.status for answer in two.answered] == [200, 200]
+
+
+word: ContextVar[str] = ContextVar("word", default="none")
+
+
+def test_a_call_has_a_current_task_and_context_variables_of_its_own():
+    tasks, words = [], []
+
+    class Binds(Asks):
+        @hookimpl
+        async def prepare(self, exchange):
+            task = asyncio.current_task()
+            words.append((exchange.depth, word.get()))
+            word.set(f"of {exchange.depth}")
+            if not exchange.depth:
+                calls = (self.gateway.call(exchange, CHILD) for _ in range(2))
+                self.answered += await asyncio.gather(*calls)
+                self.answered.append(await self.gateway.call(exchange, CHILD))
+            assert asyncio.current_task() is task
+            words.append((exchange.depth, word.get()))
+            tasks.append(task)
+
+    binds = Binds()
+    asked(binds)
+
+    assert [answer.status for answer in binds.answered] == [200] * 3
+    assert len(set(tasks)) == 4
+    assert sorted(words) == sorted(
+        [(0, "none"), (0, "of 0"), *[(1, "of 0")] * 3, *[(1, "of 1")] * 3]
+    )
+
+
+@pytest.mark.parametrize("how", ["timeout", "scope", "cancel"])
+def test_a_call_that_its_plugin_gives_up_is_aborted_and_its_parent_goes_on(how):
+    class GivesUp(Asks):
+        @hookimpl
+        async def prepare(self, exchange):
+            if exchange.depth:
+                return
+            if how == "scope":
+                with anyio.move_on_after(0.02):
+                    await self.gateway.call(exchange, CHILD)
+            elif how == "timeout":
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.02):
+                        await self.gateway.call(exchange, CHILD)
+            else:
+                task = asyncio.ensure_future(self.gateway.call(exchange, CHILD))
+                await asyncio.sleep(0.02)
+                task.cancel()
+                await asyncio.wait([task])
+
+    def holds(visit):
+        visit.read()
+        if visit.request.target == b"/v1/embeddings":
+            visit.wait_gone()
+        else:
+            visit.send(sized(b"{}"))
+
+    gives_up = GivesUp()
+    ran, requests = asked(gives_up, holds)
+
+    assert (ran.status, ran.exchange.outcome) == (200, "complete")
+    assert gives_up.accounted == [(1, "client_abort"), (0, "complete")]
+    assert [request.target for request in requests] == [b"/v1/embeddings", b"/v1/chat/completions"]
 
 
 def test_the_parents_leaving_aborts_the_call():

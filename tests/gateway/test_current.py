@@ -412,11 +412,12 @@ def test_a_timeout_that_passes_ends_what_is_in_it_and_nothing_else():
 
 def test_a_timeout_passes_while_it_only_turns_with_the_loop():
     async def body() -> str:
-        with pytest.raises(TimeoutError):
+        try:
             async with asyncio.timeout(0.002):
                 while True:
                     await asyncio.sleep(0)
-        return "over"
+        except TimeoutError:
+            return "over"
 
     assert had(body) == "over"
 
@@ -660,18 +661,20 @@ async def serving() -> AsyncIterator[str]:
         return web.Response(body=await request.read())
 
     async def slow(request: web.Request) -> web.Response:
-        await asyncio.sleep(LONG_S)
+        await over.wait()
         return web.Response()
 
+    over = asyncio.Event()
     app = web.Application()
     app.add_routes([web.post("/echo", echo), web.get("/slow", slow)])
-    runner = web.AppRunner(app, shutdown_timeout=0)
+    runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     try:
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
+        over.set()
         await runner.cleanup()
 
 
@@ -695,19 +698,8 @@ def test_httpx_works_in_it():
     assert had(body) == [b"one", [b"0", b"1", b"2", b"3", b"4"], True, "last"]
 
 
-def test_httpx_has_a_connect_timeout_in_it():
-    async def body() -> str:
-        listening = Listening(backlog=0)
-        async with httpx.AsyncClient(timeout=httpx.Timeout(LONG_S, read=0.02)) as client:
-            with pytest.raises(httpx.ReadTimeout):
-                await client.get(f"http://127.0.0.1:{listening.port}/")
-        return "went on"
-
-    assert had(body) == "went on"
-
-
 def test_aiohttp_works_in_it():
-    async def body() -> list[object]:
+    async def body() -> list[str]:
         async with serving() as url, aiohttp.ClientSession(url) as session:
             texts = []
             for text in ("one", "two"):

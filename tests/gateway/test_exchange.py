@@ -21,6 +21,7 @@ from gateway import (
     Usage,
     hookimpl,
 )
+from gateway.shapes import Passed
 from gateway.testing import (
     ScriptedUpstream,
     answers,
@@ -118,6 +119,63 @@ def test_an_attempt_has_its_providers_deadlines_until_a_hook_changes_them():
     assert attempt.idle_timeout_ns == made.provider.idle_timeout
     assert isinstance(attempt, Attempt)
     assert (attempt.status, attempt.failure, attempt.sent_ns, attempt.preview) == (None,) * 4
+
+
+def test_an_attempts_fields_are_made_of_those_that_came_when_first_asked_for():
+    made = exchange(headers=[(b"X-A", b"1"), (b"x-a", b"2"), (b"Connection", b"close")])
+    first, second = attempt_of(made), attempt_of(made)
+
+    assert first.edited is None
+    assert first.headers.items == first.came.fields == [(b"X-A", b"1"), (b"x-a", b"2")]
+    assert first.headers is first.headers is first.edited
+    first.headers.set(b"X-A", b"3")
+    first.headers.add(b"X-B", b"4")
+    assert first.headers.items == [(b"X-A", b"3"), (b"X-B", b"4")]
+    assert first.came.fields == second.headers.items == [(b"X-A", b"1"), (b"x-a", b"2")]
+    assert made.headers.all(b"x-a") == [b"1", b"2"]
+
+
+def test_an_attempt_may_be_given_other_fields():
+    attempt = attempt_of(exchange())
+    others = Headers([(b"X-B", b"1")])
+    attempt.headers = others
+
+    assert attempt.headers is others is attempt.edited
+
+
+def test_an_attempt_knows_the_fields_of_its_answer_and_they_are_its_own():
+    attempt = attempt_of(exchange())
+    passed = Passed.only([(b"X-A", b"1")])
+    assert attempt.response is None
+    attempt.answered(201, passed)
+
+    fields: Headers | None = attempt.response
+    assert fields is not None
+    assert (attempt.status, fields.items) == (201, [(b"X-A", b"1")])
+    fields.add(b"X-B", b"2")
+    assert attempt.response is fields
+    assert passed.fields == [(b"X-A", b"1")]
+
+
+@pytest.mark.parametrize("edits", [True, False])
+def test_the_fields_of_an_answer_are_the_upstreams_whatever_hooks_make_of_them(edits):
+    heard = []
+
+    def judge(exchange, attempt):
+        heard.append((attempt.status, attempt.response.items.copy()))
+
+    def answer(exchange, head):
+        head.headers.set(b"X-A", b"2")
+
+    fields = [(b"X-A", b"1"), (b"x-a", b"3")]
+    script = answers(b"ok", *fields, (b"Connection", b"keep-alive"), status=201)
+    bodies: dict[str, Any] = {"judge": judge, **({"answer": answer} if edits else {})}
+    with ScriptedUpstream(script) as upstream:
+        ran = run(plan_of(plugin(**bodies)), exchange(), upstream)
+
+    assert heard == [(201, fields)]
+    assert ran.exchange.attempts[0].response == Headers(fields)
+    assert ran.get(b"x-a") == (b"2" if edits else b"1")
 
 
 def test_an_identity_is_made_when_first_needed_and_knows_nothing():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import cast
 
+import hypothesis
+import hypothesis.strategies as st
 import pytest
 
-from gateway.framing import BAD_CODING, is_reason_safe, sort_fields
+from gateway.framing import BAD_CODING, _sort_slowly, is_reason_safe, sort_fields
 from gateway.upstream import Answer, Upstream
 
 LENGTH = (b"Content-Length", b"5")
@@ -82,6 +84,47 @@ def test_two_types_pass_and_the_last_counts():
 )
 def test_a_coding_that_is_not_plain_chunked_is_wrong(fields, version):
     assert sort_fields(answer(), flat(fields), version) == BAD_CODING
+
+
+NAMES = st.sampled_from(
+    [
+        b"A", b"x-hop", b"X-100%", b"Content-Length", b"content-type", b"Content-Type",
+        b"Content-Encoding", b"Transfer-Encoding", b"transfer-encoding", b"Connection",
+        b"connection", b"Keep-Alive", b"TE", b"Upgrade", b"Set-Cookie",
+    ]
+)  # fmt: skip
+VALUES = st.sampled_from(
+    [b"", b"5", b"%b%d%", b"chunked", b"Chunked", b"gzip", b"close", b"keep-alive", b"x-hop",
+     b"close, x-hop", b"Close", b"a/b", b"identity"]
+)  # fmt: skip
+
+
+@hypothesis.given(st.lists(st.tuples(NAMES, VALUES), max_size=6), st.sampled_from(["1.1", "1.0"]))
+def test_the_quick_way_and_the_long_one_come_to_the_same(fields, version):
+    quick, long = answer(), answer()
+
+    wrong = sort_fields(quick, flat(fields), version)
+    assert wrong == _sort_slowly(long, fields, version)
+    if not wrong:
+        found = [
+            (each.headers.items, each.passed.text(), each.length, each.kind, each.coding)
+            for each in (quick, long)
+        ]
+        assert found[0] == found[1]
+        assert quick.is_coded is long.is_coded
+
+
+def test_heads_of_one_shape_have_each_their_own_values():
+    names = (b"X-A", b"Connection", b"X-Hop", b"Content-Length")
+    for values, passed in [
+        ((b"1", b"close", b"h", b"5"), [(b"X-A", b"1"), (b"X-Hop", b"h")]),
+        ((b"2", b"x-hop", b"h", b"6"), [(b"X-A", b"2")]),
+        ((b"3", b"keep-alive", b"i", b"7"), [(b"X-A", b"3"), (b"X-Hop", b"i")]),
+    ]:
+        found = answer()
+        assert sort_fields(found, flat(list(zip(names, values, strict=True))), "1.1") == ""
+        assert found.headers.items == passed
+        assert (found.passed.text(), found.length) == (written(passed), values[3])
 
 
 @pytest.mark.parametrize(

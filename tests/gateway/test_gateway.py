@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 from pathlib import Path
 
 import pytest
 
 from gateway import Endpoint, Gateway, Request, Route, StartError, hookimpl
 from gateway.config import Config
-from gateway.testing import exchange, plan_of, run
+from gateway.testing import (
+    RawCaller,
+    ScriptedUpstream,
+    answers,
+    exchange,
+    plan_of,
+    run,
+    running_gateway,
+)
+from tests.gateway.made import plugin, raising
 
 
 class Alive:
@@ -133,6 +143,77 @@ def test_a_task_that_is_done_or_cancelled_is_no_failure(logged):
     live(start)
 
     assert "task_failed" not in [line["event"] for line in logged]
+
+
+# -- being bare ------------------------------------------------------------------------------------
+
+
+class Reads:
+    reads = "all"
+
+
+@pytest.mark.parametrize(
+    ("made", "is_bare"),
+    [
+        ([], True),
+        ([Reads()], True),
+        ([Alive(lambda gateway: None)], True),
+        ([plugin(account=lambda exchange: None)], False),
+        ([Reads(), plugin(settle=lambda exchange: None)], False),
+        ([raising("limit")], False),
+    ],
+)
+def test_a_gateway_is_bare_where_no_plugin_has_part_in_a_line(made, is_bare):
+    found: list[bool] = []
+    start = Alive(lambda gateway: found.append(gateway.is_bare))
+    run(plan_of(*made), exchange(), lifespans=[start.lifespan])
+
+    assert found == [is_bare]
+
+
+WAKES_UP = """
+import asyncio
+import msgspec
+from gateway import hookimpl
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    at_work: bool = False
+
+class Plugin:
+    def __init__(self, config):
+        pass
+
+    def idle(self, config):
+        return () if config.at_work else ("prepare", "answer")
+
+    @hookimpl
+    async def prepare(self, exchange):
+        async with asyncio.timeout(5):
+            await asyncio.sleep(0.001)
+
+    @hookimpl
+    def answer(self, exchange, head):
+        head.headers.add(b"X-Task", b"%d" % (asyncio.current_task() is not None))
+"""
+
+
+def test_a_gateway_that_a_reload_gives_something_to_do_is_bare_no_more(tmp_path):
+    (tmp_path / "wakes_up.py").write_text(WAKES_UP)
+    with ScriptedUpstream(answers(b"ok")) as upstream:
+        config = {
+            "enabled": [str(tmp_path / "wakes_up.py")],
+            "providers": {"openai": upstream.provider()},
+        }
+        with running_gateway(config) as gateway, RawCaller(gateway.port) as caller:
+            caller.request(b"GET", b"/openai/v1/models")
+            answer = caller.answer()
+            assert (answer.status, answer.get(b"x-task")) == (200, None)
+            gateway.write_config({**config, "plugins": {"wakes_up": {"at_work": True}}})
+            gateway.signal(signal.SIGHUP)
+            gateway.wait_for_log("reloaded")
+            caller.request(b"GET", b"/openai/v1/models")
+            answer = caller.answer()
+            assert (answer.status, answer.get(b"x-task")) == (200, b"1")
 
 
 # -- the rest --------------------------------------------------------------------------------------

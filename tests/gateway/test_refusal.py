@@ -11,7 +11,8 @@ import pytest
 
 from gateway import Exchange, Headers, Size
 from gateway.config import Config, GatewayConfig, Limits, Server
-from gateway.refusal import Refusal, Screen, Screened, is_host_allowed, refusal_bytes
+from gateway.refusal import Refusal, Screen, is_host_allowed, refusal_bytes
+from gateway.screened import Screened
 from gateway.shapes import lines
 
 Field = tuple[bytes, bytes]

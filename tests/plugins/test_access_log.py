@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from gateway import Exchange, Headers, LineWriter
+from gateway.summary import SHOWN_PATH_BYTES_MAX
 from gateway.testing import (
     RawCaller,
     RunningGateway,
@@ -23,7 +24,7 @@ from gateway.testing import (
     running_gateway,
     sized,
 )
-from plugins.access_log import PATH_BYTES_MAX, Config, Plugin, line, values
+from plugins.access_log import Config, Plugin, line
 
 ANSWER = b'{"id":"secret-answer"}'
 KNOW = """
@@ -204,26 +205,26 @@ def made(target: bytes) -> Exchange:
         (b"/a?b", "/a"),
         (b"/\xc3\xa4/\xff", "/\u00e4/\\xff"),
         (b'/a"b\\c', '/a"b\\c'),
-        (b"/" + b"x" * 5000, "/" + "x" * (PATH_BYTES_MAX - 1)),
+        (b"/" + b"x" * 5000, "/" + "x" * (SHOWN_PATH_BYTES_MAX - 1)),
     ],
 )
 def test_any_path_makes_one_line(target, path):
-    rendered = line(values(made(target)))
+    rendered = line(made(target))
     assert b"\n" not in rendered
     assert orjson.loads(rendered)["path"] == path
 
 
 def test_durations_are_milliseconds_and_what_is_unknown_is_left_out():
-    found = orjson.loads(line(values(made(b"/x"))))
+    found = orjson.loads(line(made(b"/x")))
     assert found["duration_ms"] == 1.235
     assert not found.keys() & {"head_ms", "connect_ms", "upstream_ms", "status", "model", "key_id"}
 
 
 def test_where_nobody_takes_the_lines_they_are_dropped_and_counted(tmp_path: Path):
     path = tmp_path / "log"
-    writer = LineWriter(path, render=line, queue_max=10)
+    writer = LineWriter(path, queue_max=10)
     for _ in range(50):
-        writer.put(values(made(b"/x")))
+        writer.put(line(made(b"/x")))
     assert writer.close()
     written = [orjson.loads(text) for text in path.read_bytes().splitlines()]
     exchanges = [one for one in written if one["event"] == "exchange"]

@@ -17,6 +17,7 @@ TOP = {
     "README.md": "what it is and how to use it",
     "bench": "what it costs",
     "config.toml": "every key with its default",
+    "deploy": "how it is built to run elsewhere",
     "docs": "what is too long for the README",
     "gateway": "the core",
     "plugins": "the features",

@@ -1,0 +1,68 @@
+"""The record of an exchange: in order, what is known and nothing else."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from gateway import Exchange, UpstreamFault
+from gateway.summary import SHOWN_PATH_BYTES_MAX, summary, time_of_day
+from gateway.testing import exchange
+from gateway.testing.exchanges import attempt_of
+
+MS = 1_000_000
+
+
+def over(path: bytes = b"v1/chat/completions") -> Exchange:
+    made = exchange(path=path)
+    made.outcome, made.ended_ns = "complete", made.started_ns + 12_345_678
+    return made
+
+
+def test_it_begins_with_when_and_what_and_leaves_out_what_is_unknown():
+    made = over()
+    found = summary(made, "exchange")
+    assert list(found) == [
+        *("timestamp", "level", "event", "id", "method", "path", "gateway", "provider"),
+        *("outcome", "attempts", "peer", "bytes_received", "bytes_sent", "duration_ms"),
+    ]
+    assert (found["event"], found["id"], found["provider"]) == ("exchange", made.id, "openai")
+    assert found["duration_ms"] == 12.346
+
+
+def test_it_says_what_came_of_it():
+    made = over()
+    made.status, made.model, made.parent_id = 429, "m", "p"
+    made.error = UpstreamFault("no", code="odd")
+    made.known().key_id = "key-7"
+    made.answered_ns = made.started_ns + 2 * MS
+    attempt = attempt_of(made)
+    attempt.connected_ns = attempt.started_ns + 3 * MS
+    attempt.sent_ns, attempt.first_byte_ns = attempt.started_ns, attempt.started_ns + 4 * MS
+    found = summary(made, "exchange")
+    wanted = {"status": 429, "model": "m", "parent_id": "p", "error": "odd", "key_id": "key-7"}
+    wanted |= {"head_ms": 2.0, "connect_ms": 3.0, "upstream_ms": 4.0, "attempts": 1}
+    assert {name: found[name] for name in wanted} == wanted
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        (b"a?key=secret", "/openai/a"),
+        (b"\xff", "/openai/\\xff"),
+        (b"x" * 5000, "/openai/" + "x" * (SHOWN_PATH_BYTES_MAX - 8)),
+    ],
+)
+def test_a_path_is_shown_without_its_query_and_not_beyond_a_length(path, shown):
+    assert summary(over(path), "exchange")["path"] == shown
+
+
+@pytest.mark.parametrize("ago_ns", [0, 1 * MS, 999 * MS, 61_000 * MS, 86_400_000 * MS])
+def test_the_time_of_day_is_that_of_the_instant(ago_ns):
+    now = datetime.now(UTC)
+    shown = time_of_day(time.monotonic_ns() - ago_ns)
+    assert shown.endswith("Z")
+    found = datetime.fromisoformat(shown)
+    assert abs(found - (now - timedelta(microseconds=ago_ns / 1000))) < timedelta(seconds=1)
