@@ -66,12 +66,15 @@ class Asking(Strand):
     ) -> Reply | None:
         """`authenticate`, `prepare`, `lookup`: the first Reply counts."""
         exchange = self.exchange
+        waits = exchange.plan.waits
         measures = exchange.spent is not None
         for hook in hooks:
             self._asked = hook
             since = monotonic_ns() if measures else 0
             try:
-                reply = await hook(exchange)
+                reply = hook(exchange)
+                if waits and hook in waits:
+                    reply = await reply
             except (Exception, asyncio.CancelledError) as error:
                 reply = None
                 self._excuse(hook, error, may_go_on=fails_open)
@@ -98,7 +101,9 @@ class Asking(Strand):
             self._asked = hook
             since = monotonic_ns()
             try:
-                reply = await hook(self.exchange)
+                reply = hook(self.exchange)
+                if hook in plan.waits:
+                    reply = await reply
             except (Exception, asyncio.CancelledError) as error:
                 reply = None
                 is_ours = not isinstance(error, GatewayError)
@@ -146,12 +151,15 @@ class Asking(Strand):
     async def _send(self, attempt: Attempt) -> Reply | bool:
         """True to go on, False for the next target, or a Reply."""
         exchange = self.exchange
+        waits = exchange.plan.waits
         measures = exchange.spent is not None
         for hook in exchange.plan.send:
             self._asked = hook
             since = monotonic_ns() if measures else 0
             try:
-                view = await hook(exchange, attempt)
+                view = hook(exchange, attempt)
+                if waits and hook in waits:
+                    view = await view
             except (Exception, asyncio.CancelledError) as error:
                 view = None
                 self._excuse(hook, error)

@@ -124,7 +124,7 @@ class Caller(asyncio.Protocol):
         self.is_full = False
         self.buffer_bytes_max: int = listener.limits.buffer_bytes_max
         self._chunks: Chunks | None = None
-        self.parser: Any = httptools.HttpRequestParser(self)
+        self.parser: Any = _parser(self)
         self._buffer = bytearray()
         self._head = bytearray()
         self._head_bytes_max = listener.limits.header_bytes_max
@@ -425,6 +425,7 @@ class Caller(asyncio.Protocol):
         self.listener.clock.unwatch(self)
         self.listener.connections.discard(self)
         self.state = CLOSED
+        self.parser = None  # as in `connection_lost`, which goes to the other one now
         transport.set_protocol(other)
         other.connection_made(transport)
         other.data_received(part + rest)
@@ -498,7 +499,7 @@ class Caller(asyncio.Protocol):
         llhttp sees heads and chunks only: a sized body is counted here, so what comes next needs a
         fresh parser.
         """
-        self.parser = httptools.HttpRequestParser(self)
+        self.parser = _parser(self)
         self._is_upgrade = False
         size = screened.size
         if size is not None and size <= len(rest):
@@ -654,3 +655,12 @@ class Caller(asyncio.Protocol):
 
     def _socket(self) -> socket.socket:
         return cast("socket.socket", self.transport.get_extra_info("socket"))
+
+
+def _parser(caller: Caller) -> Any:
+    """Make a parser of heads. Whether to keep a connection is for the screen to say, by Connection
+    alone; llhttp would refuse what follows a Proxy-Connection: close too.
+    """
+    parser: Any = httptools.HttpRequestParser(caller)
+    parser.set_dangerous_leniencies(lenient_keep_alive=True)
+    return parser

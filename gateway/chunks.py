@@ -62,7 +62,7 @@ class Chunks:
                 raise Refusal(400, "bad_request", text, str(error)) from error
             self.has_surplus = True
         slices = self._slices
-        self._trailer_bytes = 0 if slices else self._trailer_bytes + len(data)
+        self._trailer_bytes = 0 if slices or self.complete else self._trailer_bytes + len(data)
         if self._trailers > self._count_max or self._trailer_bytes > self._trailer_bytes_max:
             # Trailers are dropped, because nobody may merge them unasked (RFC 9110 section 6.5.1),
             # but counted.
@@ -84,7 +84,8 @@ class Chunks:
             self.has_surplus = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._trailers += 1
+        if not self.complete:  # else it is a request's behind this one
+            self._trailers += 1
 
     def on_message_complete(self) -> None:
         if not self.complete:

@@ -91,14 +91,24 @@ class Gateway:
         self.table = table
         self.plans = plans
         self.pool = pool
-        # No plugin has part in any line, so nobody's code but the core's runs in one.
-        self.is_bare = all(plan.is_bare for plan in plans.values())
         self.is_draining = False
         self.lines: set[Line] = set()
         self.counts: dict[str, int] = {}
         self._caller = caller
         self._offers: dict[str, object] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+
+    @property
+    def plans(self) -> dict[str, Plan]:
+        """The plan of each named gateway."""
+        return self._plans
+
+    @plans.setter
+    def plans(self, plans: dict[str, Plan]) -> None:
+        self._plans = plans
+        # What a line has to be: nothing where no plugin has part in one, a task where one may wait.
+        self.is_bare = all(plan.is_bare for plan in plans.values())
+        self.waits = any(plan.waits for plan in plans.values())
 
     @property
     def state_path(self) -> Path:

@@ -95,14 +95,15 @@ class Line(Attempting):
         # what `Strand` needs
         self.loop = gateway.loop
         self.coroutine = self.waits_for = self._joined = self._current = self._run = None
-        self.cancel_word = None
+        self.cancel_word = self._turn = None
         self.must_cancel = False
         self.cancels = 0
         exchange.line = self
 
     def start(self) -> Line:
         """Run at once, as far as it goes; what is returned can be awaited."""
-        self.begin(self.run(), as_task=not self.gateway.is_bare)
+        gateway = self.gateway
+        self.begin(self.run(), in_context=not gateway.is_bare, as_task=gateway.waits)
         return self
 
     async def run(self) -> None:
@@ -110,10 +111,15 @@ class Line(Attempting):
         try:
             try:
                 await self._serve()
-            except asyncio.CancelledError:
-                if self._stopped is None:
+            except asyncio.CancelledError as error:
+                if self._stopped is not None:
+                    await self._apologise(self._stopped)
+                elif self.exchange.outcome is None:
+                    # Not ours: something that was waited for has been cancelled.
+                    log.error("line_failed", error=repr(error), exc_info=error)
+                    await self._apologise(OwnFault(FAULT, detail=repr(error)))
+                else:
                     raise  # the caller left: `leave` has settled, there is nobody to answer
-                await self._apologise(self._stopped)
             except GatewayError as error:
                 await self._apologise(error)
             except Exception as error:
@@ -132,7 +138,7 @@ class Line(Attempting):
         if found is None:
             found = await self._attempts()
         if self._gates:
-            found = await self._wait_for_gates() or found
+            found = await self.apart(self._wait_for_gates()) or found
         if self._stopped is not None:
             raise self._stopped
         if isinstance(found, Reply):
@@ -310,7 +316,7 @@ class Line(Attempting):
             relay.feed(b"" if is_silent else reply.body, True)
         else:
             relay.flush()
-            await self._stream(reply, relay)
+            await self.apart(self._stream(reply, relay))
         if self.outlet.is_full and relay.fault is None:
             await relay.room()
         self._end(relay)
@@ -325,7 +331,10 @@ class Line(Attempting):
                     return
                 if self.outlet.is_full:
                     await relay.room()
-        except Exception as error:  # a stream that breaks off is cut like an upstream's
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and self.exchange.outcome is not None:
+                raise
+            # A stream that breaks off is cut like an upstream's.
             self._blame(self._giver, error, "reply")
             relay.fail(UpstreamFault("The answer broke off.", code="reply_cut", detail=repr(error)))
             return

@@ -115,8 +115,15 @@ class LineWriter:
     def _drain(self) -> None:
         if self._path is not None and self._queue:
             self._reopen_if_moved(self._path)
-        while self._queue:
-            lines, markers = self._batch()
+        # No more than there is now: under load more comes while this is written, and a thread that
+        # never sleeps would take the interpreter's lock from the loop all the time.
+        left = len(self._queue)
+        while left > 0:
+            lines, markers = self._batch(left)
+            left -= len(lines) + len(markers)
+            if self.dropped > self._reported:
+                count, self._reported = self.dropped - self._reported, self.dropped
+                lines.append(_own_line("log_lines_dropped", count=count))
             if lines:
                 data = scrub(b"\n".join(lines) + b"\n")
                 with self._turn:
@@ -124,20 +131,18 @@ class LineWriter:
             for marker in markers:
                 marker.set()
 
-    def _batch(self) -> tuple[list[bytes], list[_Marker]]:
+    def _batch(self, most: int) -> tuple[list[bytes], list[_Marker]]:
+        """Take at most so many items from the queue."""
         lines: list[bytes] = []
         markers: list[_Marker] = []
         size = 0
-        while self._queue and size < BATCH_BYTES_MAX:
+        while len(lines) + len(markers) < most and size < BATCH_BYTES_MAX:
             item = self._queue.popleft()
             if isinstance(item, _Marker):
                 markers.append(item)
-                continue
-            lines.append(item)
-            size += len(item)
-        if self.dropped > self._reported:
-            count, self._reported = self.dropped - self._reported, self.dropped
-            lines.append(_own_line("log_lines_dropped", count=count))
+            else:
+                lines.append(item)
+                size += len(item)
         return lines, markers
 
     def _write(self, data: bytes) -> None:

@@ -8,6 +8,7 @@ True`) the line reads the clock around each hook up to the answer's head, and on
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -50,6 +51,7 @@ class Plan:
         "settle",
         "tap",
         "unspent",
+        "waits",
         "watches",
     )
 
@@ -84,6 +86,7 @@ class Plan:
         self.watches = bool(self.rewrite or self.tap or self.settle)
         reads = {plugin.reads for plugin in plugins}
         self.reads: str | None = "all" if "all" in reads else "json" if "json" in reads else None
+        self.waits = frozenset(hook for hook in self.owners if inspect.iscoroutinefunction(hook))
         self.is_bare = not any(getattr(self, name) for name in ON_THE_LINE)
         asked = self.authenticate or self.prepare or self.lookup or self.limit
         self.asks = bool(asked or self.reads)

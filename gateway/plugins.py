@@ -270,8 +270,8 @@ def _check_hook(name: str, method: Callable[..., Any]) -> list[str]:
     if name == "lifespan":
         if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
             texts.append("hook lifespan: put @asynccontextmanager under @hookimpl")
-    elif inspect.iscoroutinefunction(wanted) and not inspect.iscoroutinefunction(method):
-        texts.append(f"hook {name}: must be `async def`")
+    elif inspect.isgeneratorfunction(method) or inspect.isasyncgenfunction(method):
+        texts.append(f"hook {name}: must be a function, it may not yield")
     elif not inspect.iscoroutinefunction(wanted) and inspect.iscoroutinefunction(method):
         texts.append(f"hook {name}: must be a plain `def`, it may not await")
     return texts

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 # A Host is a name or address and an optional port (RFC 9110 section 7.2, RFC 3986 section 3.2.2),
 # nothing else.
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
-# Hosts and targets seen and allowed before are remembered, up to this many and, for targets, this
-# long; the rest is worked out each time.
+# Hosts and targets seen and allowed before are remembered, up to this many and this long; the rest
+# is worked out each time.
 _REMEMBERED_MAX: Final = 1024
-_TARGET_BYTES_MAX: Final = 256
+_REMEMBERED_BYTES_MAX: Final = 256
 
 _KINDS_COUNT: Final = 9
 _DROP, _HOSTS, _LENGTH, _CODING, _CONNECTION, _EXPECT, _ORIGIN, _SITE, _CONTROL = range(
@@ -121,10 +121,7 @@ class Screen:
         target = exchange.target
         if target[:1] != b"/" or b"#" in target or exchange.method == b"CONNECT":
             raise Refusal(*_bad_target(exchange))
-        if target not in self._targets and len(target) <= _TARGET_BYTES_MAX:
-            if len(self._targets) >= _REMEMBERED_MAX:
-                self._targets.clear()  # those in use are back at once
-            self._targets.add(target)
+        _remember(self._targets, target)
         found = Screened()
         upward: list[tuple[bytes, bytes]] = []
         prefixes = self._prefixes
@@ -218,8 +215,7 @@ class Screen:
                 f'This gateway does not serve the host "{name}"; '
                 "its operator can add it to server.allowed_hosts.",
             )
-        if len(self._known) < _REMEMBERED_MAX:
-            self._known.add(host)
+        _remember(self._known, host)
 
     def _page(self, host: bytes, origins: list[bytes], sites: list[bytes]) -> None:
         """A browser's page of another origin is let in only by name."""
@@ -290,6 +286,13 @@ def reason_of(status: int) -> bytes:
         return HTTPStatus(status).phrase.encode()
     except ValueError:
         return b""
+
+
+def _remember(known: set[bytes], text: bytes) -> None:
+    if len(text) <= _REMEMBERED_BYTES_MAX:
+        if len(known) >= _REMEMBERED_MAX:
+            known.clear()  # those in use are back at once
+        known.add(text)
 
 
 def _bad_target(exchange: Exchange) -> tuple[int, str, str]:

@@ -14,6 +14,8 @@ from typing import Final
 # Clients and providers in use at a time are a handful; beyond this many shapes a head is sorted out
 # each time.
 SHAPES_MAX: Final = 1024
+# A usual head's names take 300 bytes.
+NAMES_BYTES_MAX: Final = 4096
 
 Names = tuple[bytes, ...]
 Fields = list[tuple[bytes, bytes]]
@@ -80,7 +82,9 @@ class Shapes:
             else:
                 template += b"%.0b"  # of its value nothing
         shape = Shape(tuple(at), tuple(passes), template, is_odd=is_odd)
-        if len(self.known) < SHAPES_MAX:
+        if sum(map(len, names)) <= NAMES_BYTES_MAX:
+            if len(self.known) >= SHAPES_MAX:
+                self.known.clear()  # those in use are back at once
             self.known[names] = shape
         return shape
 

@@ -18,9 +18,11 @@ from asyncio import CancelledError, current_task
 from asyncio.tasks import _enter_task, _leave_task
 from collections.abc import Coroutine, Generator
 from contextvars import copy_context
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 from gateway.current import Current
+
+T = TypeVar("T")
 
 
 class Wakes(Protocol):
@@ -90,6 +92,7 @@ class Strand:
         "_current",
         "_joined",
         "_run",
+        "_turn",
         "cancel_word",
         "cancels",
         "coroutine",
@@ -108,17 +111,21 @@ class Strand:
         self._joined: list[asyncio.Future[None]] | None = None
         self._current: Current | None = None
         self._run: Any = None
+        self._turn: asyncio.Handle | None = None  # in which a cancel reaches a pause
 
-    def begin(self, coroutine: Coroutine[Any, Any, None], *, as_task: bool) -> None:
+    def begin(
+        self, coroutine: Coroutine[Any, Any, None], *, in_context: bool = True, as_task: bool = True
+    ) -> None:
         """Run a coroutine up to its first wait, and on from there when that is over.
 
-        as_task: there is code of plugins in it, which may ask for the current task or set context
-        variables.
+        in_context: there is code of plugins in it, which may set context variables. as_task: it may
+        wait, and so ask for the current task.
         """
         self.coroutine = coroutine
-        if as_task:
-            self._current = Current(self)
+        if in_context:
             self._run = copy_context().run
+            if as_task:
+                self._current = Current(self)
         self.wake()
 
     def wake(self, error: BaseException | None = None) -> None:
@@ -126,6 +133,9 @@ class Strand:
         run = self._run
         if run is None:
             self._step(error)
+            return
+        if self._current is None:
+            run(self._step, error)
             return
         loop, task = self.loop, cast("asyncio.Task[None]", self._current)
         outer = current_task(loop)
@@ -154,11 +164,16 @@ class Strand:
         self.cancel_word = msg
         waits = self.waits_for
         if waits is PAUSE:
-            self.loop.call_soon(self._wake_cancelled)
+            if self._turn is None:
+                self._turn = self.loop.call_soon(self.wake)
         elif waits is not None and waits.cancel(msg=msg):
             return True
         self.must_cancel = True
         return True
+
+    async def apart(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await work of plugins, as a task of its own where this is none."""
+        return await work if self._current is not None else await self.loop.create_task(work)
 
     def is_current(self) -> bool:
         """Whether the code that asks runs in it."""
@@ -174,6 +189,9 @@ class Strand:
         if coroutine is None:
             return
         self.waits_for = None
+        if self._turn is not None:
+            self._turn.cancel()  # what it waited for was quicker than the cancel
+            self._turn = None
         try:
             if self.must_cancel:
                 self.must_cancel = False
@@ -198,20 +216,16 @@ class Strand:
         if waits is None:
             self.loop.call_soon(self.wake)  # a mere turn of the loop
         elif waits is PAUSE:
-            self.loop.call_soon(self._wake_cancelled)
+            self._turn = self.loop.call_soon(self.wake)
         elif getattr(waits, "_asyncio_future_blocking", None):
             waits._asyncio_future_blocking = False  # noqa: SLF001  # asyncio's own protocol
             waits.add_done_callback(self._resume)
             self.waits_for = waits
-            if self.must_cancel and waits.cancel():
+            if self.must_cancel and waits.cancel(msg=self.cancel_word):
                 self.must_cancel = False
         else:
             error = RuntimeError(f"a line awaited what is no future: {waits!r}")
             self.loop.call_soon(self.wake, error)
-
-    def _wake_cancelled(self) -> None:
-        if self.must_cancel:  # else it has been woken by what it waited for, and knows
-            self.wake()
 
     def _resume(self, future: asyncio.Future[Any]) -> None:
         try:

@@ -29,7 +29,7 @@ class Plugin:
         self._fields: dict[str, tuple[Secret, bytes, bytes]] = {}
 
     @hookimpl
-    async def send(self, exchange: Exchange, attempt: Attempt) -> None:
+    def send(self, exchange: Exchange, attempt: Attempt) -> None:
         target = attempt.target
         provider = target.provider
         names = provider.caller_fields

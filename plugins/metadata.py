@@ -38,7 +38,7 @@ class Plugin:
         pass  # each gateway has its own settings, which come with the exchange
 
     @hookimpl
-    async def prepare(self, exchange: Exchange) -> None:
+    def prepare(self, exchange: Exchange) -> None:
         written = exchange.control(FIELD)
         if written is None:
             return

@@ -37,7 +37,7 @@ class Plugin:
         return () if config.send_upstream else ("send",)
 
     @hookimpl
-    async def send(self, exchange: Exchange, attempt: Attempt) -> None:
+    def send(self, exchange: Exchange, attempt: Attempt) -> None:
         if exchange.settings[NAME].send_upstream:
             attempt.headers.set(exchange.prefix + REQUEST, exchange.id.encode())
 

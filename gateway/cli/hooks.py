@@ -107,7 +107,9 @@ def _row(name: str) -> Row:
 def _colour(name: str, *, is_async: bool) -> str:
     if name == "lifespan":
         return "async context manager"
-    return ("async" if is_async else "sync") + (", reverse order" if name in hooks.REVERSED else "")
+    return ("async or sync" if is_async else "sync") + (
+        ", reverse order" if name in hooks.REVERSED else ""
+    )
 
 
 def _write(path: Path) -> None:

@@ -1,7 +1,7 @@
 """An exchange as hooks get it, and a plan of plugins, without a gateway round them.
 
     made = exchange(headers=[(b"weir-metadata", b'{"team": "search"}')])
-    asyncio.run(Plugin(Config()).prepare(made))
+    Plugin(Config()).prepare(made)
     assert made.known().metadata == {"team": "search"}
 
 What such an exchange holds was made by the core's own code: its screen sorted the fields, its row

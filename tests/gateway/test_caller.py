@@ -741,6 +741,8 @@ BEFORE = {
     "pieces": ([SHORT[:-5], b"hello", b"!"], b"hello!"),
     "a head in pieces": ([SHORT[:20], SHORT[20:], b"!"], b"hello!"),
     "old": ([b"POST / HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nhi"], b"hi"),
+    "proxy, none": ([request(b"Proxy-Connection: close")], b""),
+    "proxy, whole": ([sized(b"hello", b"Proxy-Connection: close")], b"hello"),
     "upgrade": ([request(*UPGRADE)], b""),
     "upgrade, whole": ([sized(b"hello", *UPGRADE)], b"hello"),
     "upgrade, pieces": ([request(*UPGRADE, b"Content-Length: 2"), b"h", b"i"], b"hi"),

@@ -102,6 +102,7 @@ def test_two_bodies_do_not_share_anything():
         b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nPOISON",
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"POISON"),
         b"\r\nGET / HTTP/1.1\r\n",
+        b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 300 + b"\r\n",
         b"POISON",
         b"\0",
         HELLO,

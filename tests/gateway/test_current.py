@@ -205,10 +205,11 @@ def test_one_that_is_no_task_leaves_the_current_task_alone():
         strand = Strand(loop)
         strand.begin(body(), as_task=False)
         assert now() is here
+        assert not strand.is_current()
+        loop.call_soon(lambda: seen.append(strand.is_current()))
         loop.call_soon(bell.wake)
         await strand
-        assert seen == [here, None, None]
-        assert not strand.is_current()
+        assert seen == [here, False, None, None]
 
     run(story())
 
@@ -348,6 +349,23 @@ def test_what_it_waits_for_shows():
     run(story())
 
 
+def test_a_cancel_that_its_future_has_taken_is_not_due_any_more():
+    async def story() -> None:
+        tasks: list[Any] = []
+
+        async def body() -> None:
+            tasks.append(now())
+            await asyncio.get_running_loop().create_future()
+
+        strand = begun(body())
+        tasks[0].cancel()
+        assert tasks[0]._fut_waiter.cancelled()
+        assert not tasks[0]._must_cancel
+        await strand
+
+    run(story())
+
+
 def test_others_cancel_it_through_what_they_found():
     async def story() -> None:
         tasks: list[asyncio.Task[Any]] = []
@@ -478,6 +496,7 @@ def test_a_task_group_waits_for_its_tasks():
 @pytest.mark.parametrize("wait_s", [0, LONG_S])
 def test_a_task_group_with_a_failure_ends_the_rest_and_says_so(wait_s):
     ends: list[str] = []
+    tasks: list[asyncio.Task[None]] = []
 
     async def fails() -> None:
         await asyncio.sleep(0.001)
@@ -492,8 +511,7 @@ def test_a_task_group_with_a_failure_ends_the_rest_and_says_so(wait_s):
     async def body() -> str:
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(fails())
-                group.create_task(waits())
+                tasks.extend(group.create_task(work()) for work in (fails, waits))
                 while wait_s == 0:
                     await asyncio.sleep(0)
                 await asyncio.sleep(wait_s)
@@ -509,6 +527,7 @@ def test_a_task_group_with_a_failure_ends_the_rest_and_says_so(wait_s):
 def test_to_cancel_it_ends_the_task_group_in_it():
     async def story() -> None:
         ends: list[str] = []
+        tasks: list[asyncio.Task[None]] = []
 
         async def waits() -> None:
             try:
@@ -519,7 +538,7 @@ def test_to_cancel_it_ends_the_task_group_in_it():
         async def body() -> None:
             try:
                 async with asyncio.TaskGroup() as group:
-                    group.create_task(waits())
+                    tasks.append(group.create_task(waits()))
             except asyncio.CancelledError:
                 ends.append("group")
                 raise

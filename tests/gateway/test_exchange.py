@@ -128,8 +128,8 @@ def test_an_attempts_fields_are_made_of_those_that_came_when_first_asked_for():
     assert first.edited is None
     assert first.headers.items == first.came.fields == [(b"X-A", b"1"), (b"x-a", b"2")]
     assert first.headers is first.headers is first.edited
-    first.headers.set(b"X-A", b"3")
     first.headers.add(b"X-B", b"4")
+    first.headers.set(b"X-A", b"3")
     assert first.headers.items == [(b"X-A", b"3"), (b"X-B", b"4")]
     assert first.came.fields == second.headers.items == [(b"X-A", b"1"), (b"x-a", b"2")]
     assert made.headers.all(b"x-a") == [b"1", b"2"]
@@ -362,6 +362,25 @@ def test_a_stop_from_a_hook_before_the_head_is_a_403_and_nobody_is_asked(hook):
     assert upstream.requests == []
 
 
+@pytest.mark.parametrize("hook", ["authenticate", "prepare", "lookup", "limit", "send"])
+def test_a_hook_that_stops_its_own_exchange_goes_on_to_its_end(hook):
+    order = []
+
+    async def stops(exchange):
+        exchange.stop()
+        await asyncio.sleep(0.001)
+        order.append("went on")
+
+    async def stops_sending(exchange, attempt):
+        await stops(exchange)
+
+    bodies: dict[str, Any] = {hook: stops_sending if hook == "send" else stops}
+    ran = run(plan_of(plugin(**bodies)), exchange())
+
+    assert order == ["went on"]
+    assert (ran.status, ran.exchange.outcome) == (403, "stopped")
+
+
 def test_a_stop_from_judge_is_a_403():
     def judge(exchange, attempt):
         exchange.stop()
@@ -443,6 +462,21 @@ def test_a_gate_that_raises_is_a_500(logged):
     assert (ran.status, ran.exchange.outcome) == (500, "failed")
     assert b"own words" not in ran.raw
     assert [line["plugin"] for line in logged if line["event"] == "plugin_failed"] == ["plain"]
+
+
+def test_a_gate_that_others_cancel_is_a_500():
+    """Its exchange is not cancelled with it: the caller is there and waits."""
+
+    async def send(exchange, attempt):
+        task = asyncio.ensure_future(asyncio.sleep(60))
+        exchange.gate(task)
+        asyncio.get_running_loop().call_later(0.01, task.cancel)
+
+    with ScriptedUpstream(answers(b"held")) as upstream:
+        ran = run(plan_of(plugin(send=send)), exchange(), upstream)
+
+    assert ran.ending == "complete"
+    assert (ran.status, ran.exchange.outcome) == (500, "failed")
 
 
 def test_a_fault_that_a_gate_raises_on_purpose_is_the_answer():

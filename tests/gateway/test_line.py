@@ -1151,6 +1151,25 @@ def test_a_whole_answer_has_left_before_the_call_that_brought_it_returns(plugins
     run(story())
 
 
+@pytest.mark.parametrize("plugins", [(), (Follows,)])
+def test_an_answer_waits_until_its_caller_has_taken_what_was_there(plugins):
+    async def story() -> None:
+        async with waiting(*(kind() for kind in plugins)) as turn:
+            turn.asker.pause_writing()  # a former answer fills its buffer
+            turn.does("answers")
+            await asyncio.sleep(0.002)
+            assert not turn.line.done()
+            turn.asker.resume_writing()
+            await turn.line
+            assert await turn.caller.until(b"ok") == OK
+            await turn.caller.send(request())
+            await turn.up.head()
+            await turn.up.send(OK)
+            assert await turn.caller.until(b"ok") == OK
+
+    run(story())
+
+
 TO_SEND = TO_JUDGE[:-1]
 PAGE = ["answer", *BODY[1:]]
 # What happens, how the exchange ends, what hooks hear before that, what its caller gets to see.

@@ -166,7 +166,14 @@ FAULTS = {
         hook("send", "attempt, exchange"),
         "hook send: takes (self, exchange, attempt), this one (self, attempt, exchange)",
     ),
-    "plain_where_async_is_wanted": (hook("limit", colour=""), "hook limit: must be `async def`"),
+    "a_generator": (
+        hook("limit", colour="").replace("pass", "yield"),
+        "hook limit: must be a function, it may not yield",
+    ),
+    "an_async_generator": (
+        hook("limit").replace("pass", "yield"),
+        "hook limit: must be a function, it may not yield",
+    ),
     "async_where_plain_is_wanted": (
         hook("settle"),
         "hook settle: must be a plain `def`, it may not await",
@@ -262,7 +269,7 @@ def test_an_unknown_plugin_is_named_with_the_nearest_that_exists(entry, hint):
 
 
 def test_every_fault_of_every_plugin_is_found_in_one_run(write):
-    one = write(source("reads = 1", hook("limit", colour=""), hook("tapp", "side")), "one")
+    one = write(source("reads = 1", hook("settle"), hook("tapp", "side")), "one")
     two = write(source(hook("pick")), "two")
     found = errors(Config(enabled=(one, "nobody", two), plugins={"timming": {}}))
 

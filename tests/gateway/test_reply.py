@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
@@ -81,6 +82,20 @@ def test_a_streamed_reply_that_raises_is_cut_and_never_completed(logged):
     )
     assert b"its own fault" not in ran.raw
     assert [line["plugin"] for line in logged if line["event"] == "plugin_failed"] == ["answers"]
+
+
+def test_a_streamed_reply_that_lets_a_cancel_of_others_through_is_cut():
+    async def stream():
+        yield b"one"
+        future = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(future.cancel)
+        await future
+        yield b"two"
+
+    ran = answered(Reply(200, stream=stream(), outcome="complete"))
+
+    assert (ran.body, ran.ending) == (b"one", "cut")
+    assert ran.exchange.outcome in ("truncated", "failed")
 
 
 @pytest.mark.parametrize(

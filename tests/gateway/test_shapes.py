@@ -5,7 +5,17 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.shapes import SHAPES_MAX, Names, Passed, Shape, Shapes, by_table, lines, paired
+from gateway.shapes import (
+    NAMES_BYTES_MAX,
+    SHAPES_MAX,
+    Names,
+    Passed,
+    Shape,
+    Shapes,
+    by_table,
+    lines,
+    paired,
+)
 
 LENGTH, DROP, TYPE = range(3)
 KINDS = {b"content-length": LENGTH, b"te": DROP, b"content-type": TYPE}
@@ -91,10 +101,15 @@ def test_a_known_shape_is_not_worked_out_again_and_the_memory_is_bounded():
     find(bounded, (b"x-0",))
     assert len(asked) == SHAPES_MAX
 
-    find(bounded, (b"too-many",))
-    find(bounded, (b"too-many",))
-    assert asked[SHAPES_MAX:] == [b"too-many", b"too-many"]
-    assert len(bounded.known) == SHAPES_MAX
+    for _ in range(3):
+        find(bounded, (b"one-more",))
+    assert asked[SHAPES_MAX:] == [b"one-more"]
+    assert len(bounded.known) == 1
+
+    for _ in range(2):
+        find(bounded, (b"x" * (NAMES_BYTES_MAX + 1),))
+    assert len(asked) == SHAPES_MAX + 3
+    assert len(bounded.known) == 1
 
 
 def test_shapes_differ_by_order_case_and_number_of_names():

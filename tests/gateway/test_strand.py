@@ -130,6 +130,29 @@ def test_a_bell_without_a_waiter_wakes_nobody(as_task):
 
 
 @either_kind
+def test_a_bell_that_has_rung_forgets_its_waiter(as_task):
+    async def story() -> None:
+        bell, other = Waits(), Waits()
+        steps: list[str] = []
+
+        async def body(strand: Strand) -> None:
+            for each in (bell, other):
+                each.waiter = strand
+                await PAUSE
+                steps.append("woken")
+
+        strand = begun(body, as_task=as_task)
+        bell.wake()
+        bell.wake()
+        assert steps == ["woken"]
+        other.wake()
+        assert steps == ["woken", "woken"]
+        assert strand.done()
+
+    run(story())
+
+
+@either_kind
 def test_what_is_over_takes_no_step_more(as_task):
     async def story() -> None:
         steps: list[str] = []
@@ -208,13 +231,15 @@ def test_news_that_is_not_waited_for_any_more_wakes_nobody(kind):
             except asyncio.CancelledError:
                 ends.append("cancelled")
 
-        waiter: Any = begun(body) if kind == "strand" else asyncio.ensure_future(body(None))
-        await turns()
-        waiter.cancel()
-        bell.wake()  # in the same turn
-        await waiter
-        assert ends == ["cancelled"]
-        assert bell.waiter is None
+        for rings in (True, False):
+            waiter: Any = begun(body) if kind == "strand" else asyncio.ensure_future(body(None))
+            await turns()
+            waiter.cancel()
+            if rings:
+                bell.wake()  # in the same turn
+            await waiter
+            assert ends.pop() == "cancelled"
+            assert bell.waiter is None
 
     run(story())
 
@@ -418,9 +443,20 @@ def test_what_is_no_future_is_an_error_where_it_is_awaited(as_task):
 
 
 @either_kind
-def test_a_future_that_is_yielded_and_not_awaited_is_an_error(as_task):
+@pytest.mark.parametrize("is_awaited_elsewhere", [True, False])
+def test_a_future_that_is_yielded_and_not_awaited_is_an_error(is_awaited_elsewhere, as_task):
     async def body() -> None:
-        await Yields(asyncio.get_running_loop().create_future())
+        future = asyncio.get_running_loop().create_future()
+
+        async def waits(_: Strand) -> None:
+            await future
+
+        strand = begun(waits, as_task=as_task) if is_awaited_elsewhere else None
+        try:
+            await Yields(future)
+        finally:
+            if strand is not None:
+                strand.cancel()
 
     with pytest.raises(RuntimeError):
         had(body, as_task=as_task)

@@ -52,7 +52,7 @@ def test_a_row_is_the_hooks_own_declaration(row):
 def test_what_happens_on_a_fault_is_told_apart_from_the_rest():
     found = {row.name: (row.colour, row.when, row.fault) for row in rows()}
     assert found["authenticate"] == (
-        "async",
+        "async or sync",
         "Head is in, body not read. A Reply stops the exchange, None goes on.",
         "is a 500",
     )

@@ -67,7 +67,7 @@ def test_an_exchange_may_be_anything_to_any_provider():
 def test_a_hook_runs_on_an_exchange_alone():
     settings = {"metadata": metadata.Config()}
     made = exchange(headers=[(b"weir-metadata", b'{"team":"search"}')], settings=settings)
-    asyncio.run(metadata.Plugin(metadata.Config()).prepare(made))
+    metadata.Plugin(metadata.Config()).prepare(made)
 
     assert made.known().metadata == {"team": "search"}
 
