@@ -92,7 +92,7 @@ class Asking(Strand):
         exchange = self.exchange
         spent = exchange.spent
         if spent is not None:
-            spent[exchange.plan.owners[hook][0]] += monotonic_ns() - since_ns
+            spent[exchange.plan.names[id(hook)]] += monotonic_ns() - since_ns
 
     async def _limit(self) -> Reply | None:
         """The same, with each plugin's own policy for its fault."""

@@ -96,7 +96,7 @@ class Line(Attempting):
         self.loop = gateway.loop
         self.coroutine = self.waits_for = self._joined = self._current = self._run = None
         self.cancel_word = self._turn = None
-        self.must_cancel = False
+        self.must_cancel = self.runs = False
         self.cancels = 0
         exchange.line = self
 
@@ -353,6 +353,8 @@ class Line(Attempting):
             finally:
                 self._spend(hook, since)
         exchange.status = head.status
+        if self._stopped is not None:
+            raise self._stopped
 
     def _end(self, relay: Relay) -> None:
         """The relay is over, for good or ill: the caller's connection goes on, or says by its end
@@ -382,6 +384,7 @@ class Line(Attempting):
     async def _apologise(self, error: GatewayError) -> None:
         """Answer with an error in the route's surface; after the head only a cut is left."""
         exchange = self.exchange
+        self._stopped = None  # it is obeyed now
         if self._answer is not None:
             self._answer.abort()
         exchange.error = error
@@ -408,6 +411,7 @@ class Line(Attempting):
                 cause if isinstance(cause, GatewayError) else OwnFault(FAULT, detail=repr(cause))
             )
             exchange.plan = exchange.plan.bare()
+            self._stopped = None
             exchange.error = fault
             self.relay = None
             await self._give(self._shaped(fault, FAILED), rewritten=False)
@@ -453,7 +457,7 @@ class Line(Attempting):
             self.relay.stop(outcome, tail, error)
         elif not self.done():
             self._stopped = error
-            if not self.is_current():  # one of its own hooks goes on to its end
+            if not self.runs:  # one of its own hooks goes on to its end
                 self.cancel()
 
     def settle(self, outcome: str) -> None:
@@ -477,7 +481,7 @@ class Line(Attempting):
         self.settle(CLIENT_ABORT)
         if self.relay is not None:
             self.relay.abandon(CallerFault("The caller left.", code="left"), CLIENT_ABORT)
-        if not self.is_current():
+        if not self.runs:
             self.cancel()
 
     def _close(self) -> None:

@@ -40,6 +40,7 @@ class Plan:
         "limit",
         "lookup",
         "measures",
+        "names",
         "owners",
         "pick",
         "prepare",
@@ -69,6 +70,9 @@ class Plan:
         self.measures = any(plugin.measures for plugin in plugins)
         self.unspent = {plugin.name: 0 for plugin in plugins}
         self.owners: dict[Hook, tuple[str, str]] = {}
+        self.names: dict[
+            int, str
+        ] = {}  # the plugin's name by the id of its function, for the hurry
         self.authenticate = self._compile("authenticate", plugins)
         self.prepare = self._compile("prepare", plugins)
         self.lookup = self._compile("lookup", plugins)
@@ -112,6 +116,7 @@ class Plan:
             if name in plugin.hooks and name not in self._idle(plugin):
                 hook: Hook = getattr(plugin.instance, name)
                 self.owners[hook] = (plugin.name, name)
+                self.names[id(hook)] = plugin.name
                 found.append(hook)
         return tuple(found)
 

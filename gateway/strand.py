@@ -98,6 +98,7 @@ class Strand:
         "coroutine",
         "loop",
         "must_cancel",
+        "runs",
         "waits_for",
     )
 
@@ -106,6 +107,7 @@ class Strand:
         self.coroutine: Coroutine[Any, Any, None] | None = None
         self.waits_for: Any = None  # a future, or PAUSE
         self.must_cancel = False  # at the next step
+        self.runs = False  # now, so that whoever asks is its own code, or called by it
         self.cancels = 0  # that nobody has taken back
         self.cancel_word: object = None  # what the last one came with; anyio knows its own by it
         self._joined: list[asyncio.Future[None]] | None = None
@@ -175,10 +177,6 @@ class Strand:
         """Await work of plugins, as a task of its own where this is none."""
         return await work if self._current is not None else await self.loop.create_task(work)
 
-    def is_current(self) -> bool:
-        """Whether the code that asks runs in it."""
-        return self._current is not None and cast("Any", current_task(self.loop)) is self._current
-
     def done(self) -> bool:
         return self.coroutine is None
 
@@ -189,6 +187,7 @@ class Strand:
         if coroutine is None:
             return
         self.waits_for = None
+        self.runs = True
         if self._turn is not None:
             self._turn.cancel()  # what it waited for was quicker than the cancel
             self._turn = None
@@ -210,6 +209,8 @@ class Strand:
                 raise
             text = "a line let an exception through"
             self.loop.call_exception_handler({"message": text, "exception": raised})
+        finally:
+            self.runs = False
 
     def _wait_for(self, waits: Any) -> None:
         """Be resumed by what the coroutine awaits, as a task would be."""
@@ -217,14 +218,14 @@ class Strand:
             self.loop.call_soon(self.wake)  # a mere turn of the loop
         elif waits is PAUSE:
             self._turn = self.loop.call_soon(self.wake)
-        elif getattr(waits, "_asyncio_future_blocking", None):
+        elif getattr(waits, "_asyncio_future_blocking", None) and waits.get_loop() is self.loop:
             waits._asyncio_future_blocking = False  # noqa: SLF001  # asyncio's own protocol
             waits.add_done_callback(self._resume)
             self.waits_for = waits
             if self.must_cancel and waits.cancel(msg=self.cancel_word):
                 self.must_cancel = False
         else:
-            error = RuntimeError(f"a line awaited what is no future: {waits!r}")
+            error = RuntimeError(f"a line awaited what is no future of its loop: {waits!r}")
             self.loop.call_soon(self.wake, error)
 
     def _resume(self, future: asyncio.Future[Any]) -> None:

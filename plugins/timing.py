@@ -30,27 +30,36 @@ class Plugin:
     measures = True
 
     def __init__(self, config: Config) -> None:
-        pass
+        self._labels: dict[str, bytes] = {}
 
     @hookimpl
     def answer(self, exchange: Exchange, head: Head) -> None:
         now = time.monotonic_ns()
         connect, upstream = _spent_outside(exchange, now)
         own = max(0, now - exchange.started_ns - (connect or 0) - (upstream or 0))
-        names, values = [b"gateway"], [own / 1e6]
-        if exchange.spent:
-            for name, ns in exchange.spent.items():
-                if ns:
-                    names.append(b"plugin-" + name.encode())
-                    values.append(ns / 1e6)
+        parts = [b"gateway;dur=", _ms(own)]
+        for name, ns in (exchange.spent or {}).items():
+            if ns:
+                parts += (self._labels.get(name) or self._label(name), _ms(ns))
         if connect is not None:
-            names.append(b"connect")
-            values.append(connect / 1e6)
+            parts += (b", connect;dur=", _ms(connect))
         if upstream is not None:
-            names.append(b"upstream")
-            values.append(upstream / 1e6)
-        shown = b", ".join([b"%b;dur=%.3f" % pair for pair in zip(names, values, strict=True)])
-        head.headers.add(FIELD, shown)
+            parts += (b", upstream;dur=", _ms(upstream))
+        head.headers.add(FIELD, b"".join(parts))
+
+    def _label(self, name: str) -> bytes:
+        label = self._labels[name] = b", plugin-%b;dur=" % name.encode()
+        return label
+
+
+# Most times are below a millisecond, and are looked up.
+_BELOW_ONE: Final = tuple(b"0.%03d" % us for us in range(1000))
+
+
+def _ms(ns: int) -> bytes:
+    """Milliseconds to three places."""
+    us = (ns + 500) // 1000
+    return _BELOW_ONE[us] if us < 1000 else b"%d.%03d" % (us // 1000, us % 1000)
 
 
 def _spent_outside(exchange: Exchange, now: int) -> tuple[int | None, int | None]:

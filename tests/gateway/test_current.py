@@ -187,7 +187,8 @@ def test_one_that_wakes_another_gets_its_place_back():
     run(story())
 
 
-def test_one_that_is_no_task_leaves_the_current_task_alone():
+@pytest.mark.parametrize("in_context", [True, False])
+def test_one_that_is_no_task_leaves_the_current_task_alone(in_context):
     async def story() -> None:
         loop = asyncio.get_running_loop()
         here = now()
@@ -203,10 +204,10 @@ def test_one_that_is_no_task_leaves_the_current_task_alone():
             seen.append(asyncio.current_task())
 
         strand = Strand(loop)
-        strand.begin(body(), as_task=False)
+        strand.begin(body(), in_context=in_context, as_task=False)
         assert now() is here
-        assert not strand.is_current()
-        loop.call_soon(lambda: seen.append(strand.is_current()))
+        assert not strand.runs
+        loop.call_soon(lambda: seen.append(strand.runs))
         loop.call_soon(bell.wake)
         await strand
         assert seen == [here, False, None, None]
@@ -219,25 +220,25 @@ def test_it_knows_whether_the_one_who_asks_runs_in_it():
         seen: list[bool] = []
 
         async def inner() -> None:
-            seen.append(outer.is_current())
+            seen.append(outer.runs)
 
         async def helper() -> None:
-            seen.append(outer.is_current())
+            seen.append(outer.runs)
 
         async def body() -> None:
-            seen.append(outer.is_current())
+            seen.append(outer.runs)
             begun(inner())
-            begun(inner(), as_task=False)  # that is our own code still
-            seen.append(outer.is_current())
+            begun(inner(), as_task=False)  # what it calls is its own code still
+            seen.append(outer.runs)
             await asyncio.ensure_future(helper())
-            seen.append(outer.is_current())
+            seen.append(outer.runs)
 
         outer = Strand(asyncio.get_running_loop())
         outer.begin(body(), as_task=True)
-        assert not outer.is_current()
+        assert not outer.runs
         await outer
-        assert not outer.is_current()
-        assert seen == [True, False, True, True, False, True]
+        assert not outer.runs
+        assert seen == [True, True, True, True, False, True]
 
     run(story())
 

@@ -391,6 +391,23 @@ def test_a_stop_from_judge_is_a_403():
     assert (ran.status, ran.exchange.outcome) == (403, "stopped")
 
 
+@pytest.mark.parametrize("waits", [True, False])
+@pytest.mark.parametrize("script", [answers(b"held"), streams([ONE, ONE])])
+def test_a_stop_from_answer_is_a_403(script, waits):
+    def answer(exchange, head):
+        if head.status == 200:
+            exchange.stop()
+
+    async def limit(exchange):
+        await asyncio.sleep(0)
+
+    bodies: dict[str, Any] = {"answer": answer, **({"limit": limit} if waits else {})}
+    with ScriptedUpstream(script) as upstream:
+        ran = run(plan_of(plugin(**bodies)), exchange(), upstream)
+
+    assert (ran.status, ran.is_complete, ran.exchange.outcome) == (403, True, "stopped")
+
+
 def test_a_stop_beside_a_reply_stops_all_the_same():
     async def lookup(exchange):
         exchange.stop()

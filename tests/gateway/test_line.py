@@ -46,6 +46,7 @@ from gateway.testing import run as ran_on
 from gateway.units import parse_size
 from tests.gateway.ends import End, run, until
 from tests.gateway.inside import Inside, gateway, request
+from tests.gateway.made import plugin
 
 pytestmark = pytest.mark.usefixtures("logged")
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -1166,6 +1167,45 @@ def test_an_answer_waits_until_its_caller_has_taken_what_was_there(plugins):
             await turn.up.head()
             await turn.up.send(OK)
             assert await turn.caller.until(b"ok") == OK
+
+    run(story())
+
+
+def stopping(*, waits: bool) -> Any:
+    """Make a plugin that stops all but HEAD in `prepare`, which waits or does not."""
+
+    def stops(exchange: Exchange) -> None:
+        if exchange.method != b"HEAD":
+            exchange.stop()
+
+    async def stops_and_waits(exchange: Exchange) -> None:
+        stops(exchange)
+        await asyncio.sleep(0)
+
+    return plugin(prepare=stops_and_waits if waits else stops)
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_stop_is_told_once_its_caller_has_taken_what_was_there(waits):
+    async def story() -> None:
+        async with gateway(stopping(waits=waits)) as made:
+            caller = await made.caller()
+            await until(lambda: made.callers.connections)
+            (asker,) = made.callers.connections
+            asker.pause_writing()  # a former answer fills its buffer
+            await caller.send(request())
+            await until(lambda: made.gateway.lines)
+            (line,) = made.gateway.lines
+            await asyncio.sleep(0.002)
+            assert not line.done()
+            asker.resume_writing()
+            await line
+            assert (await caller.until(b"}}")).startswith(b"HTTP/1.1 403 ")
+            await caller.send(request(b"HEAD"))
+            up = await made.upstream.accept()
+            await up.head()
+            await up.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+            assert (await caller.head()).startswith(b"HTTP/1.1 200 ")
 
     run(story())
 

@@ -14,13 +14,19 @@ import pytest
 from gateway.strand import PAUSE, Strand, Waits
 from tests.gateway.ends import run
 
+# What runs in it: nothing of a plugin's, hooks that do not wait, or any.
+MODES: dict[str, dict[str, bool]] = {
+    "bare": {"in_context": False, "as_task": False},
+    "context": {"as_task": False},
+    "task": {},
+}
 Body = Callable[[Strand], Coroutine[Any, Any, None]]
 word: ContextVar[str] = ContextVar("word", default="none")
 
 
-def begun(body: Body, *, as_task: bool = True) -> Strand:
+def begun(body: Body, *, mode: str = "task") -> Strand:
     strand = Strand(asyncio.get_running_loop())
-    strand.begin(body(strand), as_task=as_task)
+    strand.begin(body(strand), **MODES[mode])
     return strand
 
 
@@ -39,14 +45,14 @@ async def turns(count: int = 5) -> None:
         await asyncio.sleep(0)
 
 
-either_kind = pytest.mark.parametrize("as_task", [True, False])
+any_mode = pytest.mark.parametrize("mode", MODES)
 
 
 # -- steps -----------------------------------------------------------------------------------------
 
 
-@either_kind
-def test_it_runs_at_once_up_to_its_first_wait(as_task):
+@any_mode
+def test_it_runs_at_once_up_to_its_first_wait(mode):
     async def story() -> None:
         order: list[str] = []
         bell = Waits()
@@ -56,7 +62,7 @@ def test_it_runs_at_once_up_to_its_first_wait(as_task):
             await rung(bell, strand)
             order.append("second step")
 
-        strand = begun(body, as_task=as_task)
+        strand = begun(body, mode=mode)
         assert order == ["first step"]
         assert not strand.done()
         await turns()
@@ -68,22 +74,22 @@ def test_it_runs_at_once_up_to_its_first_wait(as_task):
     run(story())
 
 
-@either_kind
-def test_what_never_waits_is_over_when_it_has_begun(as_task):
+@any_mode
+def test_what_never_waits_is_over_when_it_has_begun(mode):
     async def story() -> None:
         order: list[str] = []
 
         async def body(strand: Strand) -> None:
             order.append("ran")
 
-        assert begun(body, as_task=as_task).done()
+        assert begun(body, mode=mode).done()
         assert order == ["ran"]
 
     run(story())
 
 
-@either_kind
-def test_each_wake_is_one_step_in_the_very_call(as_task):
+@any_mode
+def test_each_wake_is_one_step_in_the_very_call(mode):
     async def story() -> None:
         bell = Waits()
         steps: list[int] = []
@@ -93,7 +99,7 @@ def test_each_wake_is_one_step_in_the_very_call(as_task):
                 await rung(bell, strand)
                 steps.append(number)
 
-        strand = begun(body, as_task=as_task)
+        strand = begun(body, mode=mode)
         for number in range(3):
             assert steps == list(range(number))
             bell.wake()
@@ -105,8 +111,8 @@ def test_each_wake_is_one_step_in_the_very_call(as_task):
     run(story())
 
 
-@either_kind
-def test_a_bell_without_a_waiter_wakes_nobody(as_task):
+@any_mode
+def test_a_bell_without_a_waiter_wakes_nobody(mode):
     async def story() -> None:
         bell = Waits()
         steps: list[str] = []
@@ -117,7 +123,7 @@ def test_a_bell_without_a_waiter_wakes_nobody(as_task):
             await asyncio.get_running_loop().create_future()
 
         bell.wake()
-        strand = begun(body, as_task=as_task)
+        strand = begun(body, mode=mode)
         bell.wake()
         assert bell.waiter is None
         bell.wake()
@@ -129,8 +135,8 @@ def test_a_bell_without_a_waiter_wakes_nobody(as_task):
     run(story())
 
 
-@either_kind
-def test_a_bell_that_has_rung_forgets_its_waiter(as_task):
+@any_mode
+def test_a_bell_that_has_rung_forgets_its_waiter(mode):
     async def story() -> None:
         bell, other = Waits(), Waits()
         steps: list[str] = []
@@ -141,7 +147,7 @@ def test_a_bell_that_has_rung_forgets_its_waiter(as_task):
                 await PAUSE
                 steps.append("woken")
 
-        strand = begun(body, as_task=as_task)
+        strand = begun(body, mode=mode)
         bell.wake()
         bell.wake()
         assert steps == ["woken"]
@@ -152,15 +158,15 @@ def test_a_bell_that_has_rung_forgets_its_waiter(as_task):
     run(story())
 
 
-@either_kind
-def test_what_is_over_takes_no_step_more(as_task):
+@any_mode
+def test_what_is_over_takes_no_step_more(mode):
     async def story() -> None:
         steps: list[str] = []
 
         async def body(strand: Strand) -> None:
             steps.append("ran")
 
-        strand = begun(body, as_task=as_task)
+        strand = begun(body, mode=mode)
         strand.wake()
         strand.wake(LookupError("on purpose"))
         await turns()
@@ -169,8 +175,8 @@ def test_what_is_over_takes_no_step_more(as_task):
     run(story())
 
 
-@either_kind
-def test_a_step_inside_another_strands_step_comes_back_to_it(as_task):
+@any_mode
+def test_a_step_inside_another_strands_step_comes_back_to_it(mode):
     async def story() -> None:
         order: list[str] = []
         bell = Waits()
@@ -184,8 +190,8 @@ def test_a_step_inside_another_strands_step_comes_back_to_it(as_task):
             bell.wake()
             order.append("after")
 
-        begun(sleeper, as_task=as_task)
-        begun(ringer, as_task=as_task)
+        begun(sleeper, mode=mode)
+        begun(ringer, mode=mode)
         assert order == ["before", "sleeper", "after"]
 
     run(story())
@@ -247,7 +253,7 @@ def test_news_that_is_not_waited_for_any_more_wakes_nobody(kind):
 # -- what it can wait for --------------------------------------------------------------------------
 
 
-def had(body: Callable[[], Coroutine[Any, Any, Any]], *, as_task: bool = True) -> Any:
+def had(body: Callable[[], Coroutine[Any, Any, Any]], *, mode: str = "task") -> Any:
     """Run a strand and give what its coroutine came to; what it raised is raised."""
 
     async def story() -> Any:
@@ -259,7 +265,7 @@ def had(body: Callable[[], Coroutine[Any, Any, Any]], *, as_task: bool = True) -
             except Exception as error:
                 found.append(error)
 
-        await begun(whole, as_task=as_task)
+        await begun(whole, mode=mode)
         (one,) = found
         if isinstance(one, Exception):
             raise one
@@ -272,29 +278,29 @@ def later(call: Callable[..., object], *arguments: object) -> None:
     asyncio.get_running_loop().call_later(0.002, call, *arguments)
 
 
-@either_kind
-def test_a_future_resumes_it_with_its_result(as_task):
+@any_mode
+def test_a_future_resumes_it_with_its_result(mode):
     async def body() -> int:
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         later(future.set_result, 5)
         return await future
 
-    assert had(body, as_task=as_task) == 5
+    assert had(body, mode=mode) == 5
 
 
-@either_kind
-def test_a_future_resumes_it_with_its_exception(as_task):
+@any_mode
+def test_a_future_resumes_it_with_its_exception(mode):
     async def body() -> None:
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         later(future.set_exception, LookupError("on purpose"))
         await future
 
     with pytest.raises(LookupError, match="on purpose"):
-        had(body, as_task=as_task)
+        had(body, mode=mode)
 
 
-@either_kind
-def test_a_future_that_is_cancelled_by_others_is_a_cancelled_error(as_task):
+@any_mode
+def test_a_future_that_is_cancelled_by_others_is_a_cancelled_error(mode):
     async def body() -> str:
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         later(future.cancel)
@@ -304,24 +310,24 @@ def test_a_future_that_is_cancelled_by_others_is_a_cancelled_error(as_task):
             return "cancelled"
         return "went on"
 
-    assert had(body, as_task=as_task) == "cancelled"
+    assert had(body, mode=mode) == "cancelled"
 
 
-@either_kind
-def test_a_future_that_is_done_does_not_hold_it_up(as_task):
+@any_mode
+def test_a_future_that_is_done_does_not_hold_it_up(mode):
     async def story() -> None:
         async def body(_: Strand) -> None:
             future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
             future.set_result(5)
             assert await future == 5
 
-        assert begun(body, as_task=as_task).done()
+        assert begun(body, mode=mode).done()
 
     run(story())
 
 
-@either_kind
-def test_sleep_0_is_a_turn_of_the_loop(as_task):
+@any_mode
+def test_sleep_0_is_a_turn_of_the_loop(mode):
     async def story() -> None:
         order: list[str] = []
 
@@ -330,7 +336,7 @@ def test_sleep_0_is_a_turn_of_the_loop(as_task):
             await asyncio.sleep(0)
             order.append("strand")
 
-        strand = begun(body, as_task=as_task)
+        strand = begun(body, mode=mode)
         assert order == []
         await strand
         assert order == ["others", "strand"]
@@ -338,8 +344,8 @@ def test_sleep_0_is_a_turn_of_the_loop(as_task):
     run(story())
 
 
-@either_kind
-def test_it_can_wait_for_tasks_and_for_many_things_at_once(as_task):
+@any_mode
+def test_it_can_wait_for_tasks_and_for_many_things_at_once(mode):
     async def one(value: int) -> int:
         await asyncio.sleep(0.001 * value)
         return value
@@ -350,11 +356,11 @@ def test_it_can_wait_for_tasks_and_for_many_things_at_once(as_task):
         done, pending = await asyncio.wait([asyncio.ensure_future(one(4))])
         return [*some, *(each.result() for each in done), *pending]
 
-    assert had(body, as_task=as_task) == [1, 2, 3, 4]
+    assert had(body, mode=mode) == [1, 2, 3, 4]
 
 
-@either_kind
-def test_an_error_among_many_things_is_raised(as_task):
+@any_mode
+def test_an_error_among_many_things_is_raised(mode):
     async def fails() -> None:
         await asyncio.sleep(0)
         raise LookupError("on purpose")
@@ -363,19 +369,19 @@ def test_an_error_among_many_things_is_raised(as_task):
         await asyncio.gather(asyncio.sleep(0.001), fails())
 
     with pytest.raises(LookupError, match="on purpose"):
-        had(body, as_task=as_task)
+        had(body, mode=mode)
 
 
-@either_kind
-def test_it_can_wait_for_another_thread(as_task):
+@any_mode
+def test_it_can_wait_for_another_thread(mode):
     async def body() -> bool:
         return await asyncio.to_thread(threading.current_thread) is not threading.main_thread()
 
-    assert had(body, as_task=as_task) is True
+    assert had(body, mode=mode) is True
 
 
-@either_kind
-def test_locks_queues_and_events_go_between_strands_and_tasks(as_task):
+@any_mode
+def test_locks_queues_and_events_go_between_strands_and_tasks(mode):
     async def story() -> None:
         lock, event = asyncio.Lock(), asyncio.Event()
         queue: asyncio.Queue[str] = asyncio.Queue(1)
@@ -392,14 +398,14 @@ def test_locks_queues_and_events_go_between_strands_and_tasks(as_task):
                 assert taken == ["one", "two", "three"]
             event.set()
 
-        await asyncio.gather(begun(gives, as_task=as_task), begun(takes, as_task=as_task))
+        await asyncio.gather(begun(gives, mode=mode), begun(takes, mode=mode))
         assert queue.empty()
 
     run(story())
 
 
-@either_kind
-def test_an_async_generator_is_read_and_closed(as_task):
+@any_mode
+def test_an_async_generator_is_read_and_closed(mode):
     closed: list[str] = []
 
     async def numbers() -> AsyncGenerator[int, None]:
@@ -415,7 +421,7 @@ def test_an_async_generator_is_read_and_closed(as_task):
         async with contextlib.aclosing(numbers()) as source:
             return [number async for number in source if number % 2]
 
-    assert had(body, as_task=as_task) == [1, 3, 5, 7, 9]
+    assert had(body, mode=mode) == [1, 3, 5, 7, 9]
     assert closed == ["closed"]
 
 
@@ -429,8 +435,8 @@ class Yields:
         yield self.value
 
 
-@either_kind
-def test_what_is_no_future_is_an_error_where_it_is_awaited(as_task):
+@any_mode
+def test_what_is_no_future_is_an_error_where_it_is_awaited(mode):
     async def body() -> str:
         try:
             await Yields("text")
@@ -439,19 +445,19 @@ def test_what_is_no_future_is_an_error_where_it_is_awaited(as_task):
             return str(error)
         return "went on"
 
-    assert "'text'" in had(body, as_task=as_task)
+    assert "'text'" in had(body, mode=mode)
 
 
-@either_kind
+@any_mode
 @pytest.mark.parametrize("is_awaited_elsewhere", [True, False])
-def test_a_future_that_is_yielded_and_not_awaited_is_an_error(is_awaited_elsewhere, as_task):
+def test_a_future_that_is_yielded_and_not_awaited_is_an_error(is_awaited_elsewhere, mode):
     async def body() -> None:
         future = asyncio.get_running_loop().create_future()
 
         async def waits(_: Strand) -> None:
             await future
 
-        strand = begun(waits, as_task=as_task) if is_awaited_elsewhere else None
+        strand = begun(waits, mode=mode) if is_awaited_elsewhere else None
         try:
             await Yields(future)
         finally:
@@ -459,7 +465,7 @@ def test_a_future_that_is_yielded_and_not_awaited_is_an_error(is_awaited_elsewhe
                 strand.cancel()
 
     with pytest.raises(RuntimeError):
-        had(body, as_task=as_task)
+        had(body, mode=mode)
 
 
 # -- being cancelled -------------------------------------------------------------------------------
@@ -514,12 +520,12 @@ class Waiter:
             self.future.set_result(None)
 
 
-@either_kind
+@any_mode
 @pytest.mark.parametrize("way", WAITS)
-def test_a_cancelled_wait_raises_in_a_later_turn(way, as_task):
+def test_a_cancelled_wait_raises_in_a_later_turn(way, mode):
     async def story() -> None:
         waiter = Waiter(way)
-        strand = begun(waiter.body, as_task=as_task)
+        strand = begun(waiter.body, mode=mode)
         if way == "task":
             await turns(2)
         assert strand.cancel()
@@ -552,9 +558,9 @@ def test_to_cancel_it_cancels_what_it_waits_for():
     run(story())
 
 
-@either_kind
+@any_mode
 @pytest.mark.parametrize("way", WAITS)
-def test_cancelled_before_it_waits_it_is_told_at_its_first_wait(way, as_task):
+def test_cancelled_before_it_waits_it_is_told_at_its_first_wait(way, mode):
     async def story() -> None:
         waiter = Waiter(way)
 
@@ -563,7 +569,7 @@ def test_cancelled_before_it_waits_it_is_told_at_its_first_wait(way, as_task):
             waiter.steps.append("goes on")
             await waiter.body(strand)
 
-        strand = begun(body, as_task=as_task)
+        strand = begun(body, mode=mode)
         assert waiter.steps == ["goes on", "waits"]
         await strand
         assert waiter.steps == ["goes on", "waits", "cancelled"]
@@ -600,12 +606,12 @@ def test_what_has_not_begun_or_is_over_cannot_be_cancelled():
     run(story())
 
 
-@either_kind
+@any_mode
 @pytest.mark.parametrize("way", WAITS)
-def test_cancelled_twice_in_a_turn_it_is_told_once(way, as_task):
+def test_cancelled_twice_in_a_turn_it_is_told_once(way, mode):
     async def story() -> None:
         waiter = Waiter(way, ends_when_cancelled=False, count=2)
-        strand = begun(waiter.body, as_task=as_task)
+        strand = begun(waiter.body, mode=mode)
         if way == "task":
             await turns(2)
         strand.cancel()
@@ -624,11 +630,11 @@ def test_cancelled_twice_in_a_turn_it_is_told_once(way, as_task):
     run(story())
 
 
-@either_kind
-def test_two_cancels_of_a_pause_in_a_turn_are_one_error(as_task):
+@any_mode
+def test_two_cancels_of_a_pause_in_a_turn_are_one_error(mode):
     async def story() -> None:
         waiter = Waiter("pause", ends_when_cancelled=False, count=2)
-        strand = begun(waiter.body, as_task=as_task)
+        strand = begun(waiter.body, mode=mode)
         strand.cancel()
         strand.cancel()
         await turns()
@@ -640,12 +646,12 @@ def test_two_cancels_of_a_pause_in_a_turn_are_one_error(as_task):
     run(story())
 
 
-@either_kind
+@any_mode
 @pytest.mark.parametrize("way", ["pause", "future", "news", "task"])
-def test_a_cancel_that_is_swallowed_is_over(way, as_task):
+def test_a_cancel_that_is_swallowed_is_over(way, mode):
     async def story() -> None:
         waiter = Waiter(way, ends_when_cancelled=False, count=3)
-        strand = begun(waiter.body, as_task=as_task)
+        strand = begun(waiter.body, mode=mode)
         for count in (1, 2):
             await turns()
             strand.cancel()
@@ -658,13 +664,13 @@ def test_a_cancel_that_is_swallowed_is_over(way, as_task):
     run(story())
 
 
-@either_kind
+@any_mode
 @pytest.mark.parametrize("way", ["pause", "future", "news", "task"])
 @pytest.mark.parametrize("is_woken_first", [True, False])
-def test_woken_and_cancelled_in_one_turn_it_takes_no_step_too_many(way, is_woken_first, as_task):
+def test_woken_and_cancelled_in_one_turn_it_takes_no_step_too_many(way, is_woken_first, mode):
     async def story() -> None:
         waiter = Waiter(way, ends_when_cancelled=False, count=2)
-        strand = begun(waiter.body, as_task=as_task)
+        strand = begun(waiter.body, mode=mode)
         if way == "task":
             await turns(2)
         if is_woken_first:
@@ -686,15 +692,13 @@ def test_woken_and_cancelled_in_one_turn_it_takes_no_step_too_many(way, is_woken
     run(story())
 
 
-@either_kind
+@any_mode
 @pytest.mark.parametrize("way", ["pause", "future", "news"])
 @pytest.mark.parametrize("is_woken_first", [True, False])
-def test_woken_and_cancelled_in_one_turn_it_takes_no_step_after_its_end(
-    way, is_woken_first, as_task
-):
+def test_woken_and_cancelled_in_one_turn_it_takes_no_step_after_its_end(way, is_woken_first, mode):
     async def story() -> None:
         waiter = Waiter(way)
-        strand = begun(waiter.body, as_task=as_task)
+        strand = begun(waiter.body, mode=mode)
         if is_woken_first:
             waiter.wake()
             strand.cancel()
@@ -742,10 +746,10 @@ def test_cancelled_again_after_a_wake_in_the_same_turn_it_takes_no_step_too_many
     run(story())
 
 
-@either_kind
+@any_mode
 @pytest.mark.parametrize("way", WAITS)
 @pytest.mark.parametrize("is_early", [True, False])
-def test_the_words_of_a_cancel_reach_the_one_who_is_cancelled(way, is_early, as_task):
+def test_the_words_of_a_cancel_reach_the_one_who_is_cancelled(way, is_early, mode):
     async def story() -> None:
         words: list[Any] = []
         waiter = Waiter(way)
@@ -759,7 +763,7 @@ def test_the_words_of_a_cancel_reach_the_one_who_is_cancelled(way, is_early, as_
                 words.extend(error.args)
                 raise
 
-        strand = begun(body, as_task=as_task)
+        strand = begun(body, mode=mode)
         if not is_early:
             strand.cancel("for a reason")
         await strand
@@ -778,9 +782,9 @@ def heard_by_the_loop() -> list[dict[str, Any]]:
     return heard
 
 
-@either_kind
+@any_mode
 @pytest.mark.parametrize("waits", [True, False])
-def test_an_exception_that_it_lets_through_is_reported_to_the_loop(as_task, waits):
+def test_an_exception_that_it_lets_through_is_reported_to_the_loop(mode, waits):
     async def story() -> None:
         heard = heard_by_the_loop()
         error = LookupError("on purpose")
@@ -790,7 +794,7 @@ def test_an_exception_that_it_lets_through_is_reported_to_the_loop(as_task, wait
                 await asyncio.sleep(0)
             raise error
 
-        strand = begun(body, as_task=as_task)
+        strand = begun(body, mode=mode)
         await strand
         assert strand.done()
         assert [context["exception"] for context in heard] == [error]
@@ -799,12 +803,12 @@ def test_an_exception_that_it_lets_through_is_reported_to_the_loop(as_task, wait
     run(story())
 
 
-@either_kind
-def test_to_be_cancelled_is_not_reported(as_task):
+@any_mode
+def test_to_be_cancelled_is_not_reported(mode):
     async def story() -> None:
         heard = heard_by_the_loop()
         waiter = Waiter("future")
-        strand = begun(waiter.body, as_task=as_task)
+        strand = begun(waiter.body, mode=mode)
         strand.cancel()
         await strand
         assert heard == []
@@ -812,9 +816,9 @@ def test_to_be_cancelled_is_not_reported(as_task):
     run(story())
 
 
-@either_kind
+@any_mode
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
-def test_what_is_to_end_the_process_goes_through(kind, as_task):
+def test_what_is_to_end_the_process_goes_through(kind, mode):
     async def story() -> None:
         here = asyncio.current_task()
 
@@ -823,7 +827,7 @@ def test_what_is_to_end_the_process_goes_through(kind, as_task):
 
         strand = Strand(asyncio.get_running_loop())
         with pytest.raises(kind):
-            strand.begin(body(strand), as_task=as_task)
+            strand.begin(body(strand), **MODES[mode])
         assert strand.done()
         assert asyncio.current_task() is here
 
@@ -833,11 +837,11 @@ def test_what_is_to_end_the_process_goes_through(kind, as_task):
 # -- waiting for its end ---------------------------------------------------------------------------
 
 
-@either_kind
-def test_tasks_and_strands_can_wait_for_its_end(as_task):
+@any_mode
+def test_tasks_and_strands_can_wait_for_its_end(mode):
     async def story() -> None:
         waiter = Waiter("pause")
-        strand = begun(waiter.body, as_task=as_task)
+        strand = begun(waiter.body, mode=mode)
         ends: list[str] = []
 
         async def joins(name: str) -> None:
@@ -847,7 +851,7 @@ def test_tasks_and_strands_can_wait_for_its_end(as_task):
         async def body(_: Strand) -> None:
             await joins("strand")
 
-        strands = [begun(body), begun(body, as_task=False)]
+        strands = [begun(body), begun(body, mode="bare")]
         task = asyncio.ensure_future(joins("task"))
         await turns()
         assert ends == []
@@ -860,12 +864,12 @@ def test_tasks_and_strands_can_wait_for_its_end(as_task):
     run(story())
 
 
-@either_kind
+@any_mode
 @pytest.mark.parametrize("joiner", ["task", "strand"])
-def test_to_give_up_waiting_for_it_does_not_cancel_it(as_task, joiner):
+def test_to_give_up_waiting_for_it_does_not_cancel_it(mode, joiner):
     async def story() -> None:
         waiter = Waiter("pause")
-        strand = begun(waiter.body, as_task=as_task)
+        strand = begun(waiter.body, mode=mode)
         ends: list[str] = []
 
         async def joins(_: object) -> None:
@@ -917,7 +921,11 @@ def test_an_end_that_comes_when_waiting_for_it_is_given_up_hurts_nobody():
 # -- contexts --------------------------------------------------------------------------------------
 
 
-def test_each_has_context_variables_of_its_own_that_stay():
+with_a_context = pytest.mark.parametrize("mode", ["context", "task"])
+
+
+@with_a_context
+def test_each_has_context_variables_of_its_own_that_stay(mode):
     async def story() -> None:
         bell = Waits()
         seen: list[tuple[str, list[str]]] = []
@@ -938,7 +946,7 @@ def test_each_has_context_variables_of_its_own_that_stay():
             seen.append((mine, words))
 
         word.set("outer")
-        strands = [begun(body), begun(body)]
+        strands = [begun(body, mode=mode), begun(body, mode=mode)]
         assert word.get() == "outer"
         for strand in strands:
             await until_it_pauses(strand)
@@ -959,7 +967,8 @@ async def until_it_pauses(strand: Strand) -> None:
         await asyncio.sleep(0.001)
 
 
-def test_its_variables_are_there_whoever_wakes_it_and_do_not_leak_to_them():
+@with_a_context
+def test_its_variables_are_there_whoever_wakes_it_and_do_not_leak_to_them(mode):
     async def story() -> None:
         bell = Waits()
         seen: list[str] = []
@@ -975,15 +984,16 @@ def test_its_variables_are_there_whoever_wakes_it_and_do_not_leak_to_them():
             bell.wake()
             seen.append(word.get())
 
-        begun(sleeper)
-        begun(ringer)
+        begun(sleeper, mode=mode)
+        begun(ringer, mode=mode)
         assert seen == ["sleeper's", "ringer's"]
         assert word.get() == "none"
 
     run(story())
 
 
-def test_one_that_another_starts_inherits_its_variables():
+@with_a_context
+def test_one_that_another_starts_inherits_its_variables(mode):
     async def story() -> None:
         seen: list[str] = []
 
@@ -993,16 +1003,17 @@ def test_one_that_another_starts_inherits_its_variables():
 
         async def outer(_: Strand) -> None:
             word.set("outer")
-            await begun(inner)
+            await begun(inner, mode=mode)
             seen.append(word.get())
 
-        await begun(outer)
+        await begun(outer, mode=mode)
         assert seen == ["outer", "outer"]
 
     run(story())
 
 
-def test_tasks_that_it_starts_inherit_its_variables():
+@with_a_context
+def test_tasks_that_it_starts_inherit_its_variables(mode):
     async def body() -> str:
         async def inner() -> str:
             await asyncio.sleep(0)
@@ -1011,4 +1022,131 @@ def test_tasks_that_it_starts_inherit_its_variables():
         word.set("the strand's")
         return await asyncio.ensure_future(inner())
 
-    assert had(body) == "the strand's"
+    assert had(body, mode=mode) == "the strand's"
+
+
+def test_without_a_context_it_steps_in_that_of_whoever_wakes_it():
+    async def story() -> None:
+        bell = Waits()
+        seen: list[str] = []
+
+        async def body(strand: Strand) -> None:
+            seen.append(word.get())
+            await rung(bell, strand)
+            seen.append(word.get())
+
+        word.set("first")
+        begun(body, mode="bare")
+        word.set("second")
+        bell.wake()
+        assert seen == ["first", "second"]
+
+    run(story())
+
+
+# -- work apart ------------------------------------------------------------------------------------
+
+
+def apart(work: Callable[[], Coroutine[Any, Any, Any]], mode: str) -> Any:
+    """Have a strand await that work apart, and give what came of it."""
+
+    async def story() -> Any:
+        found: list[Any] = []
+
+        async def body(strand: Strand) -> None:
+            try:
+                found.append(await strand.apart(work()))
+            except Exception as error:
+                found.append(error)
+
+        await begun(body, mode=mode)
+        return found[0]
+
+    return run(story())
+
+
+@any_mode
+def test_work_apart_may_ask_for_the_current_task_in_any_strand(mode):
+    async def work() -> str:
+        task = asyncio.current_task()
+        assert task is not None
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.Event().wait(), 0.002)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.002):
+                await asyncio.Event().wait()
+        assert asyncio.current_task() is task
+        assert task.cancelling() == 0
+        return "timeout"
+
+    assert apart(work, mode) == "timeout"
+
+
+@any_mode
+def test_an_error_of_work_apart_is_raised_where_it_is_awaited(mode):
+    async def work() -> None:
+        await asyncio.sleep(0)
+        raise LookupError("on purpose")
+
+    assert isinstance(apart(work, mode), LookupError)
+
+
+def test_work_apart_is_the_strands_own_where_that_is_a_task():
+    async def story() -> None:
+        tasks: list[object] = []
+
+        async def work() -> None:
+            tasks.append(asyncio.current_task())
+
+        async def body(strand: Strand) -> None:
+            tasks.append(asyncio.current_task())
+            await strand.apart(work())
+
+        await begun(body)
+        assert tasks[0] is tasks[1] is not None
+
+    run(story())
+
+
+@with_a_context
+def test_work_apart_has_the_strands_context_variables(mode):
+    async def story() -> None:
+        seen: list[str] = []
+
+        async def work() -> None:
+            seen.append(word.get())
+
+        async def body(strand: Strand) -> None:
+            word.set("the strand's")
+            await strand.apart(work())
+
+        await begun(body, mode=mode)
+        assert seen == ["the strand's"]
+
+    run(story())
+
+
+@any_mode
+def test_to_cancel_it_cancels_its_work_apart(mode):
+    async def story() -> None:
+        ends: list[str] = []
+
+        async def work() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ends.append("work")
+
+        async def body(strand: Strand) -> None:
+            try:
+                await strand.apart(work())
+            finally:
+                ends.append("strand")
+
+        strand = begun(body, mode=mode)
+        await turns()
+        strand.cancel()
+        await strand
+        assert ends == ["work", "strand"]
+
+    run(story())

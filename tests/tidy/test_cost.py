@@ -53,8 +53,6 @@ TWO_HOOKS = (
     def idle(self, config): return ("answer",)
 """
 )
-# With the first plugin that has part in it, a line becomes somebody's current task.
-FRAMES_OF_A_TASK = 1
 
 
 def configured(folder: Path, url: str, plugin: str) -> Path:
@@ -172,9 +170,9 @@ def test_an_idle_plugin_adds_no_frame(tmp_path, frames):
 
 def test_a_hook_adds_its_own_frame_and_no_other(tmp_path, frames):
     with counted(tmp_path, ONE_HOOK) as gateway:
-        assert gateway.frames() == frames + FRAMES_OF_A_TASK + 1
+        assert gateway.frames() == frames + 1
 
 
 def test_a_hook_that_is_idle_by_its_settings_adds_none(tmp_path, frames):
     with counted(tmp_path, TWO_HOOKS) as gateway:
-        assert gateway.frames() == frames + FRAMES_OF_A_TASK + 1
+        assert gateway.frames() == frames + 1
