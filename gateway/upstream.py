@@ -426,7 +426,9 @@ class Upstream(asyncio.Protocol):
             if waited > self.pool.limits.upstream_keepalive_timeout:
                 self.drop()
         elif not answer.head_known:
-            if waited > self.first_byte_timeout_ns:
+            if self._uploading and not self._paused_writing:
+                self._since_ns = now_ns  # the caller is late, whose own deadline is `body_rate_min`
+            elif waited > self.first_byte_timeout_ns:
                 seconds = self.first_byte_timeout_ns / 1e9
                 self._fail(
                     UpstreamFault(

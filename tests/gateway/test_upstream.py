@@ -735,12 +735,27 @@ def test_the_first_byte_is_waited_for_from_the_last_piece_of_the_request():
             talk.ours.first_byte_timeout_ns = 5 * SECOND_NS
             passed(talk.ours, 0, 4)
             talk.ours.more(b"x")
-            passed(talk.ours, 6, 10)
+            passed(talk.ours, 6, 10, 20)  # that the next piece is late is not the upstream's fault
             talk.ours.uploaded()
-            passed(talk.ours, 12, 16.9)
+            passed(talk.ours, 22, 26.9)
             assert answer.fault is None
-            passed(talk.ours, 17.1)
+            passed(talk.ours, 27.1)
             assert answer.fault is not None
+
+    run(story())
+
+
+def test_an_upstream_that_does_not_take_the_request_is_given_up():
+    async def story() -> None:
+        async with talking() as talk:
+            answer = talk.ours.ask(REQUEST, is_head=False, uploading=True)
+            talk.ours.first_byte_timeout_ns = 5 * SECOND_NS
+            talk.ours.pause_writing()
+            passed(talk.ours, 0, 4.9)
+            assert answer.fault is None
+            passed(talk.ours, 5.1)
+            assert answer.fault is not None
+            assert answer.fault.code == "upstream_timeout"
 
     run(story())
 
