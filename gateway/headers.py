@@ -80,18 +80,14 @@ class Headers:
     def set(self, name: bytes, value: bytes) -> None:
         """Replace the first field of that name in its place and drop the others, or append one."""
         lower = name.lower()
-        if all(pair[0].lower() != lower for pair in self.items):
+        found = [place for place, pair in enumerate(self.items) if pair[0].lower() == lower]
+        if not found:
             self.items.append((name, value))
             return
-        kept: list[tuple[bytes, bytes]] = []
-        done = False
-        for pair in self.items:
-            if pair[0].lower() != lower:
-                kept.append(pair)
-            elif not done:
-                kept.append((name, value))
-                done = True
-        self.items = kept
+        first, *others = found
+        self.items[first] = (name, value)
+        for place in reversed(others):
+            del self.items[place]
 
     def drop(self, name: bytes) -> None:
         """Remove every field of that name (lower case)."""

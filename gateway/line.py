@@ -344,14 +344,16 @@ class Line(Attempting):
         exchange = self.exchange
         exchange.status = head.status
         exchange.answered_ns = monotonic_ns()
+        measures = exchange.spent is not None
         for hook in exchange.plan.answer:
-            since = monotonic_ns()
+            since = monotonic_ns() if measures else 0
             try:
                 hook(exchange, head)
             except Exception as error:
                 raise self.blame(hook, error) from error
             finally:
-                self._spend(hook, since)
+                if measures:
+                    self._spend(hook, since)
         exchange.status = head.status
         if self._stopped is not None:
             raise self._stopped

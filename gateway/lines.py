@@ -15,7 +15,6 @@ import os
 import select
 import threading
 import time
-from collections import deque
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +26,6 @@ from gateway.secret import scrub
 QUEUE_MAX: Final = 10_000
 # Long enough to gather a batch under load, short enough to watch a log live.
 BATCH_S: Final = 0.05
-BATCH_BYTES_MAX: Final = 64 * 1024
 # A reader that takes nothing for this long at the end of the process has given up on our lines.
 FLUSH_S: Final = 1.0
 
@@ -47,8 +45,14 @@ class LineWriter:
         self._path = None if isinstance(target, int) else Path(target)
         self.fd = target if isinstance(target, int) else _opened(Path(target))
         self._turn = _turns.setdefault(self.fd, threading.Lock())
-        self._queue: deque[bytes | _Marker] = deque()
+        # One buffer, and not a line each: what one thread makes and another frees goes through the
+        # allocator's slow side, and costs more than the copy.
+        self._queued = bytearray()
+        self._count = 0
         self._queue_max = queue_max
+        self._awaited: list[threading.Event] = []
+        # Taken for a copy only. A destructor that logs may come in between, in the same thread.
+        self._lock = threading.RLock()
         self._asleep = True
         self._wake = threading.Event()
         self._hurry = threading.Event()
@@ -60,20 +64,22 @@ class LineWriter:
 
     def put(self, line: bytes) -> None:
         """Queue a line, or drop and count it if the queue is full. Never blocks, in any thread."""
-        queue = self._queue
-        if len(queue) >= self._queue_max:
-            self.dropped += 1
-            return
-        queue.append(line)
+        with self._lock:
+            if self._count >= self._queue_max:
+                self.dropped += 1
+                return
+            self._count += 1
+            self._queued += line + b"\n"
         if self._asleep:
             self._rouse()
 
     def flush(self, timeout_s: float = FLUSH_S) -> bool:
         """Wait until everything queued so far is written. False if that takes too long."""
-        if not self._queue and self._thread is None:
+        if not self._queued and self._thread is None:
             return True
-        reached = _Marker()
-        self._queue.append(reached)
+        reached = threading.Event()
+        with self._lock:
+            self._awaited.append(reached)
         self._hurry.set()
         self._rouse()
         return reached.wait(timeout_s)
@@ -113,37 +119,23 @@ class LineWriter:
             self._drain()
 
     def _drain(self) -> None:
-        if self._path is not None and self._queue:
-            self._reopen_if_moved(self._path)
-        # No more than there is now: under load more comes while this is written, and a thread that
-        # never sleeps would take the interpreter's lock from the loop all the time.
-        left = len(self._queue)
-        while left > 0:
-            lines, markers = self._batch(left)
-            left -= len(lines) + len(markers)
-            if self.dropped > self._reported:
-                count, self._reported = self.dropped - self._reported, self.dropped
-                lines.append(_own_line("log_lines_dropped", count=count))
-            if lines:
-                data = scrub(b"\n".join(lines) + b"\n")
-                with self._turn:
-                    self._write(data)
-            for marker in markers:
-                marker.set()
-
-    def _batch(self, most: int) -> tuple[list[bytes], list[_Marker]]:
-        """Take at most so many items from the queue."""
-        lines: list[bytes] = []
-        markers: list[_Marker] = []
-        size = 0
-        while len(lines) + len(markers) < most and size < BATCH_BYTES_MAX:
-            item = self._queue.popleft()
-            if isinstance(item, _Marker):
-                markers.append(item)
-            else:
-                lines.append(item)
-                size += len(item)
-        return lines, markers
+        """Write what there is now. Under load more comes meanwhile, and waits for the next batch: a
+        thread that never sleeps would take the interpreter's lock from the loop all the time.
+        """
+        with self._lock:
+            data, self._queued, self._count = bytes(self._queued), bytearray(), 0
+            awaited, self._awaited = self._awaited, []
+        if self.dropped > self._reported:
+            count, self._reported = self.dropped - self._reported, self.dropped
+            data += _own_line("log_lines_dropped", count=count) + b"\n"
+        if data:
+            if self._path is not None:
+                self._reopen_if_moved(self._path)
+            data = scrub(data)
+            with self._turn:
+                self._write(data)
+        for reached in awaited:
+            reached.set()
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
@@ -170,10 +162,6 @@ class LineWriter:
                 fd = _opened(path)
                 os.close(self.fd)
                 self.fd = fd
-
-
-class _Marker(threading.Event):
-    """Stands in the queue behind the lines that a flush waits for."""
 
 
 def _opened(path: Path) -> int:

@@ -15,7 +15,7 @@ from gateway.errors import OwnFault
 from gateway.framing import is_reason_safe
 from gateway.headers import HOP_BY_HOP
 from gateway.refusal import reason_of
-from gateway.shapes import Fields, Passed, lines
+from gateway.shapes import Fields, Passed
 
 if TYPE_CHECKING:
     from gateway.exchange import Attempt
@@ -68,15 +68,18 @@ def _edited(items: Fields, came: Passed | None, never: frozenset[bytes]) -> byte
         count = len(known)
         if items[:count] == known:
             text, items = came.text(), items[count:]
-            if not items:
-                return text
-    for name, _ in items:
-        if name.lower() in never:
-            items = [pair for pair in items if pair[0].lower() not in never]
-            break
-    made = lines(items)
-    _check(made, len(items))
-    return text + made if text else made
+    if not items:
+        return text
+    parts: list[bytes] = []
+    for name, value in items:
+        if name.lower() not in never:
+            parts.append(name)
+            parts.append(b": ")
+            parts.append(value)
+            parts.append(b"\r\n")
+    made = b"".join(parts)
+    _check(made, len(parts) // 4)
+    return text + made
 
 
 def date() -> bytes:

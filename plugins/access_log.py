@@ -12,11 +12,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import msgspec
 import orjson
-import structlog
 
 from gateway import COMPLETE, Exchange, Gateway, LineWriter, StartError, hookimpl, summary
 
@@ -66,13 +65,9 @@ class Plugin:
         writer.put(line(exchange))
 
 
-_render: Final = structlog.processors.JSONRenderer(serializer=orjson.dumps)
-
-
 def line(exchange: Exchange) -> bytes:
     """The line of an exchange that is over."""
-    rendered: Any = _render(None, "", summary(exchange, "exchange"))
-    return bytes(rendered)
+    return orjson.dumps(summary(exchange, "exchange"))
 
 
 def _opened(path: str) -> LineWriter:

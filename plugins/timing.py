@@ -38,9 +38,12 @@ class Plugin:
         connect, upstream = _spent_outside(exchange, now)
         own = max(0, now - exchange.started_ns - (connect or 0) - (upstream or 0))
         parts = [b"gateway;dur=", _ms(own)]
+        labels = self._labels
         for name, ns in (exchange.spent or {}).items():
             if ns:
-                parts += (self._labels.get(name) or self._label(name), _ms(ns))
+                us = (ns + 500) // 1000
+                parts.append(labels.get(name) or self._label(name))
+                parts.append(_BELOW_ONE[us] if us < 1000 else _ms(ns))
         if connect is not None:
             parts += (b", connect;dur=", _ms(connect))
         if upstream is not None:
@@ -64,10 +67,16 @@ def _ms(ns: int) -> bytes:
 
 def _spent_outside(exchange: Exchange, now: int) -> tuple[int | None, int | None]:
     """Nanoseconds of all attempts: to connect, and from request to answer. None where none did."""
+    attempts = exchange.attempts
+    if len(attempts) == 1:
+        (attempt,) = attempts
+        sent, first = attempt.sent_ns, attempt.first_byte_ns
+        if sent is not None and first is not None and attempt.connected_ns is None:
+            return None, first - sent  # on a kept connection, as nearly always
     connect: int | None = None
     upstream: int | None = None
     end = now
-    for attempt in reversed(exchange.attempts):
+    for attempt in reversed(attempts):
         # An attempt that got no answer lasted until the next one began.
         sent, connected = attempt.sent_ns, attempt.connected_ns
         if sent is not None:

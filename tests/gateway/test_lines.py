@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gateway.lines import BATCH_BYTES_MAX, LineWriter
+from gateway.lines import LineWriter
 from gateway.secret import Secret
 
 
@@ -70,7 +70,7 @@ def test_flush_waits_for_what_was_put_before(tmp_path):
     path = tmp_path / "out"
     writer = LineWriter(path)
     text = b"x" * 99
-    count = 3 * BATCH_BYTES_MAX // len(text)
+    count = 5_000
     for _ in range(count):
         writer.put(text)
     assert writer.flush()
