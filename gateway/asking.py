@@ -68,9 +68,9 @@ class Asking(Strand):
         exchange = self.exchange
         waits = exchange.plan.waits
         measures = exchange.spent is not None
+        since = monotonic_ns() if measures else 0
         for hook in hooks:
             self._asked = hook
-            since = monotonic_ns() if measures else 0
             try:
                 reply = hook(exchange)
                 if waits and hook in waits:
@@ -80,19 +80,21 @@ class Asking(Strand):
                 self._excuse(hook, error, may_go_on=fails_open)
             finally:
                 if measures:
-                    self._spend(hook, since)
+                    since = self._spend(hook, since)
             if reply is not None:
                 return self._checked(hook, reply, Reply)
             if self._stopped is not None:
                 raise self._stopped
         return None
 
-    def _spend(self, hook: Callable[..., Any], since_ns: int) -> None:
-        """Add the time since then to what the hook's plugin has spent."""
+    def _spend(self, hook: Callable[..., Any], since_ns: int) -> int:
+        """Add the time since then to what the hook's plugin has spent; the time it is now."""
         exchange = self.exchange
+        now_ns = monotonic_ns()
         spent = exchange.spent
         if spent is not None:
-            spent[exchange.plan.names[id(hook)]] += monotonic_ns() - since_ns
+            spent[exchange.plan.names[id(hook)]] += now_ns - since_ns
+        return now_ns
 
     async def _limit(self) -> Reply | None:
         """The same, with each plugin's own policy for its fault."""
@@ -153,9 +155,9 @@ class Asking(Strand):
         exchange = self.exchange
         waits = exchange.plan.waits
         measures = exchange.spent is not None
+        since = monotonic_ns() if measures else 0
         for hook in exchange.plan.send:
             self._asked = hook
-            since = monotonic_ns() if measures else 0
             try:
                 view = hook(exchange, attempt)
                 if waits and hook in waits:
@@ -165,7 +167,7 @@ class Asking(Strand):
                 self._excuse(hook, error)
             finally:
                 if measures:
-                    self._spend(hook, since)
+                    since = self._spend(hook, since)
             if view is SKIP:
                 return False
             if view is not None:

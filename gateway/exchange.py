@@ -155,6 +155,13 @@ class Attempt:
     def headers(self, headers: Headers) -> None:
         self.edited = headers
 
+    def among(self, names: frozenset[bytes]) -> list[tuple[bytes, bytes]]:
+        """The fields of `headers` with one of these names (lower case), found without making it.
+
+        names: one of few sets, such as a provider's `caller_fields`, because it is remembered.
+        """
+        return (self.came if self.edited is None else self.edited).among(names)
+
     @property
     def response(self) -> Headers | None:
         if isinstance(self._response, Passed):

@@ -345,15 +345,15 @@ class Line(Attempting):
         exchange.status = head.status
         exchange.answered_ns = monotonic_ns()
         measures = exchange.spent is not None
+        since = exchange.answered_ns
         for hook in exchange.plan.answer:
-            since = monotonic_ns() if measures else 0
             try:
                 hook(exchange, head)
             except Exception as error:
                 raise self.blame(hook, error) from error
             finally:
                 if measures:
-                    self._spend(hook, since)
+                    since = self._spend(hook, since)
         exchange.status = head.status
         if self._stopped is not None:
             raise self._stopped

@@ -14,6 +14,8 @@ from typing import Final
 # Clients and providers in use at a time are a handful; beyond this many shapes a head is sorted out
 # each time.
 SHAPES_MAX: Final = 1024
+# Sets of names that a shape was asked about: each provider has one.
+AMONG_MAX: Final = 64
 # A usual head's names take 300 bytes.
 NAMES_BYTES_MAX: Final = 4096
 
@@ -31,15 +33,35 @@ class Shape:
     stands there twice, or one whose value decides more than its own fate.
     """
 
-    __slots__ = ("at", "is_odd", "passes", "template")
+    __slots__ = ("_among", "_lower", "at", "is_odd", "passes", "template")
 
     def __init__(
-        self, at: tuple[int, ...], passes: tuple[int, ...], template: bytes, *, is_odd: bool
+        self,
+        names: Names,
+        at: tuple[int, ...],
+        passes: tuple[int, ...],
+        template: bytes,
+        *,
+        is_odd: bool,
     ) -> None:
         self.at = at
         self.passes = passes
         self.template = template
         self.is_odd = is_odd
+        self._lower = [name.lower() for name in names]
+        self._among: dict[frozenset[bytes], list[int]] = {}
+
+    def among(self, names: frozenset[bytes]) -> list[int]:
+        """The places of fields that pass and bear one of these names (lower case).
+
+        Remembered, so `names` must be one of few, such as a provider's.
+        """
+        places = self._among.get(names)
+        if places is None:
+            places = [place for place in self.passes if self._lower[place] in names]
+            if len(self._among) < AMONG_MAX:
+                self._among[names] = places
+        return places
 
 
 class Shapes:
@@ -81,7 +103,7 @@ class Shapes:
                 template += name.replace(b"%", b"%%") + b": %b\r\n"
             else:
                 template += b"%.0b"  # of its value nothing
-        shape = Shape(tuple(at), tuple(passes), template, is_odd=is_odd)
+        shape = Shape(names, tuple(at), tuple(passes), template, is_odd=is_odd)
         if sum(map(len, names)) <= NAMES_BYTES_MAX:
             if len(self.known) >= SHAPES_MAX:
                 self.known.clear()  # those in use are back at once
@@ -122,6 +144,14 @@ class Passed:
                 (flat[2 * place], flat[2 * place + 1]) for place in self._shape.passes
             ]
         return fields
+
+    def among(self, names: frozenset[bytes]) -> Fields:
+        """Those with one of these names (lower case), in order."""
+        shape = self._shape
+        if shape is None:
+            return [pair for pair in self.fields if pair[0].lower() in names]
+        flat = self._flat
+        return [(flat[2 * place], flat[2 * place + 1]) for place in shape.among(names)]
 
     def text(self) -> bytes:
         """As lines."""

@@ -54,7 +54,7 @@ class Plugin:
 
 def _is_there(attempt: Attempt, names: frozenset[bytes]) -> bool:
     """Whether the caller brought a credential. Empty ones are none, and are taken out."""
-    found = attempt.headers.among(names)
+    found = attempt.among(names)
     for _, value in found:
         if value.strip().lower() not in EMPTY:
             return True

@@ -8,6 +8,7 @@ import asyncio
 
 from gateway import Again, Attempt, Exchange, Headers, UpstreamFault, hookimpl
 from gateway.testing import ScriptedUpstream, answers, exchange, plan_of, run, says, sized
+from gateway.testing.exchanges import attempt_of
 from tests.gateway import ends
 from tests.gateway.inside import gateway, request
 
@@ -87,3 +88,13 @@ def test_a_caller_that_leaves_while_a_connection_is_made_leaves_no_connection():
             assert made.gateway.pool.size == 0
 
     ends.run(story())
+
+
+def test_fields_among_some_names_are_those_of_the_headers_as_they_are_now():
+    names = frozenset({b"x-a"})
+    attempt = attempt_of(exchange(headers=[(b"X-A", b"1"), (b"X-B", b"2")]))
+
+    assert attempt.among(names) == [(b"X-A", b"1")]
+    assert attempt.edited is None
+    attempt.headers.add(b"x-a", b"3")
+    assert attempt.among(names) == [(b"X-A", b"1"), (b"x-a", b"3")]

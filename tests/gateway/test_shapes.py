@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -199,3 +200,18 @@ def test_whatever_stands_in_a_head_passes_or_is_dropped_by_its_name(fields):
 def test_a_flat_list_is_paired():
     assert paired([b"A", b"1", b"b", b""]) == [(b"A", b"1"), (b"b", b"")]
     assert paired([]) == []
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_fields_among_some_names_are_those_that_pass_in_order(is_known):
+    flat = [b"X-A", b"1", b"Drop", b"2", b"x-b", b"3", b"x-A", b"4"]
+    shapes = Shapes(1, by_table({b"drop": 0}))
+    names = tuple(flat[::2])
+    passed = Passed(flat, tuple(flat[1::2]), shapes.known.get(names) or shapes.work_out(names))
+    if not is_known:
+        passed = Passed.only(passed.fields)
+
+    for _ in range(2):
+        assert passed.among(frozenset({b"x-a", b"drop"})) == [(b"X-A", b"1"), (b"x-A", b"4")]
+        assert passed.among(frozenset({b"x-b"})) == [(b"x-b", b"3")]
+        assert passed.among(frozenset({b"none"})) == []
