@@ -51,15 +51,17 @@ class Asking(Strand):
         "gateway",
     )
 
-    gateway: Gateway
-    exchange: Exchange
-    _answer: Answer | None
-    _asked: Callable[..., Any] | None  # the hook at work
-    _found: Found | None  # where the caller's target leads
-    _gates: list[tuple[Awaitable[Reply | None], str]] | None
-    _giver: str  # the plugin that gave the Reply
-    _owners: dict[int, str] | None
-    _stopped: GatewayError | None
+    def __init__(self, gateway: Gateway, exchange: Exchange) -> None:
+        super().__init__(gateway.loop)
+        self.gateway = gateway
+        self.exchange = exchange
+        self._answer: Answer | None = None
+        self._asked: Callable[..., Any] | None = None  # the hook at work
+        self._found: Found | None = None  # where the caller's target leads
+        self._gates: list[tuple[Awaitable[Reply | None], str]] | None = None
+        self._giver = ""  # the plugin that gave the Reply
+        self._owners: dict[int, str] | None = None
+        self._stopped: GatewayError | None = None
 
     async def _ask(
         self, hooks: tuple[Callable[..., Any], ...], *, fails_open: bool = False

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from gateway.body import RequestBody
+    from gateway.exchange import Exchange
+    from gateway.gateway import Gateway
     from gateway.screened import Screened
     from gateway.upstream import Answer, Upstream
 
@@ -39,10 +41,22 @@ class Attempting(Asking):
 
     __slots__ = ("_upload", "coming", "screened", "whole")
 
-    coming: RequestBody | None
-    screened: Screened
-    whole: bytes | None
-    _upload: Upload | None
+    def __init__(
+        self,
+        gateway: Gateway,
+        exchange: Exchange,
+        body: bytes | RequestBody,
+        screened: Screened,
+    ) -> None:
+        super().__init__(gateway, exchange)
+        self.screened = screened
+        self.whole: bytes | None = None
+        self.coming: RequestBody | None = None
+        if isinstance(body, bytes):
+            self.whole = body
+        else:
+            self.coming = body
+        self._upload: Upload | None = None
 
     async def _attempts(self) -> Answer | Reply:
         exchange = self.exchange

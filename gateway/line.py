@@ -74,30 +74,12 @@ class Line(Attempting):
         body: bytes | RequestBody,
         screened: Screened,
     ) -> None:
-        self.gateway = gateway
-        self.exchange = exchange
+        super().__init__(gateway, exchange, body, screened)
         self.outlet = outlet
-        self.screened = screened
-        # The body is either here, or on its way.
-        self.whole = self.coming = None
-        if isinstance(body, bytes):
-            self.whole = body
-        else:
-            self.coming = body
         self.is_child = False
         self.relay: Relay | None = None
-        self._upload = None
         self._detach: tuple[int, float] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        # what `Asking` needs
-        self._answer = self._asked = self._found = self._gates = self._owners = self._stopped = None
-        self._giver = ""
-        # what `Strand` needs
-        self.loop = gateway.loop
-        self.coroutine = self.waits_for = self._joined = self._current = self._run = None
-        self.cancel_word = self._turn = None
-        self.must_cancel = self.runs = False
-        self.cancels = 0
         exchange.line = self
 
     def start(self) -> Line:
