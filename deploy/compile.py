@@ -32,6 +32,7 @@ MODULES = (
     "gateway",
     "headers",
     "line",
+    "lines",
     "listener",
     "message",
     "opening",

@@ -31,7 +31,7 @@ from gateway.reply import Head, Reply
 from gateway.secret import Secret
 from gateway.splice import get_span, remove, set_value
 from gateway.sse import Event, Splitter
-from gateway.summary import summary
+from gateway.summary import record, server_timing
 from gateway.units import Duration, Size
 
 __all__ = [
@@ -73,7 +73,8 @@ __all__ = [
     "get_logger",
     "get_span",
     "hookimpl",
+    "record",
     "remove",
+    "server_timing",
     "set_value",
-    "summary",
 ]

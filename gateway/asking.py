@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from gateway.errors import GatewayError, OwnFault
 from gateway.exchange import SKIP, Again, Attempt, Exchange, Keep, Target
 from gateway.log import get
+from gateway.plan import Hook
 from gateway.reply import Reply
 from gateway.strand import Strand
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable
 
     from gateway.gateway import Gateway
     from gateway.routes import Found
@@ -56,26 +57,23 @@ class Asking(Strand):
         self.gateway = gateway
         self.exchange = exchange
         self._answer: Answer | None = None
-        self._asked: Callable[..., Any] | None = None  # the hook at work
+        self._asked: Hook | None = None  # the hook at work
         self._found: Found | None = None  # where the caller's target leads
         self._gates: list[tuple[Awaitable[Reply | None], str]] | None = None
         self._giver = ""  # the plugin that gave the Reply
         self._owners: dict[int, str] | None = None
         self._stopped: GatewayError | None = None
 
-    async def _ask(
-        self, hooks: tuple[Callable[..., Any], ...], *, fails_open: bool = False
-    ) -> Reply | None:
+    async def _ask(self, hooks: tuple[Hook, ...], *, fails_open: bool = False) -> Reply | None:
         """`authenticate`, `prepare`, `lookup`: the first Reply counts."""
         exchange = self.exchange
-        waits = exchange.plan.waits
-        measures = exchange.spent is not None
+        measures = exchange.spent_ns is not None
         since = monotonic_ns() if measures else 0
         for hook in hooks:
             self._asked = hook
             try:
-                reply = hook(exchange)
-                if waits and hook in waits:
+                reply = hook.call(exchange)
+                if hook.waits:
                     reply = await reply
             except (Exception, asyncio.CancelledError) as error:
                 reply = None
@@ -89,13 +87,12 @@ class Asking(Strand):
                 raise self._stopped
         return None
 
-    def _spend(self, hook: Callable[..., Any], since_ns: int) -> int:
+    def _spend(self, hook: Hook, since_ns: int) -> int:
         """Add the time since then to what the hook's plugin has spent; the time it is now."""
-        exchange = self.exchange
         now_ns = monotonic_ns()
-        spent = exchange.spent
-        if spent is not None:
-            spent[exchange.plan.names[id(hook)]] += now_ns - since_ns
+        spent_ns = self.exchange.spent_ns
+        if spent_ns is not None:
+            spent_ns[hook.place] += now_ns - since_ns
         return now_ns
 
     async def _limit(self) -> Reply | None:
@@ -105,13 +102,13 @@ class Asking(Strand):
             self._asked = hook
             since = monotonic_ns()
             try:
-                reply = hook(self.exchange)
-                if hook in plan.waits:
+                reply = hook.call(self.exchange)
+                if hook.waits:
                     reply = await reply
             except (Exception, asyncio.CancelledError) as error:
                 reply = None
                 is_ours = not isinstance(error, GatewayError)
-                self._excuse(hook, error, may_go_on=is_ours and plan.owner(hook) in plan.fails_open)
+                self._excuse(hook, error, may_go_on=is_ours and hook.plugin in plan.fails_open)
             finally:
                 self._spend(hook, since)
             if reply is not None:
@@ -126,7 +123,7 @@ class Asking(Strand):
             self._asked = hook
             since = monotonic_ns()
             try:
-                target = hook(exchange)
+                target = hook.call(exchange)
             except Exception as error:
                 target = None
                 self._excuse(hook, error)
@@ -146,7 +143,7 @@ class Asking(Strand):
             found.target = Target(provider, *provider.locate(found.path, found.account))
         return found.target
 
-    def _sound(self, hook: Callable[..., Any], target: Target) -> Target:
+    def _sound(self, hook: Hook, target: Target) -> Target:
         """A plugin may have made the path of a caller's words: it must not end its line."""
         if _PATH.fullmatch(target.path) is None:
             raise self.blame(hook, ValueError("the target's path is not one"))
@@ -155,14 +152,13 @@ class Asking(Strand):
     async def _send(self, attempt: Attempt) -> Reply | bool:
         """True to go on, False for the next target, or a Reply."""
         exchange = self.exchange
-        waits = exchange.plan.waits
-        measures = exchange.spent is not None
+        measures = exchange.spent_ns is not None
         since = monotonic_ns() if measures else 0
         for hook in exchange.plan.send:
             self._asked = hook
             try:
-                view = hook(exchange, attempt)
-                if waits and hook in waits:
+                view = hook.call(exchange, attempt)
+                if hook.waits:
                     view = await view
             except (Exception, asyncio.CancelledError) as error:
                 view = None
@@ -185,7 +181,7 @@ class Asking(Strand):
             self._asked = hook
             since = monotonic_ns()
             try:
-                view = hook(self.exchange, attempt)
+                view = hook.call(self.exchange, attempt)
             except Exception as error:
                 view = None
                 self._excuse(hook, error)
@@ -199,7 +195,7 @@ class Asking(Strand):
 
     def gate(self, awaitable: Awaitable[Reply | None]) -> None:
         """The head waits for this (`Exchange.gate`)."""
-        plugin = self.exchange.plan.owner(self._asked) if self._asked is not None else "?"
+        plugin = self._asked.plugin if self._asked is not None else "?"
         self._gates = [*(self._gates or ()), (awaitable, plugin)]
 
     async def _wait_for_gates(self) -> Reply | None:
@@ -229,10 +225,10 @@ class Asking(Strand):
 
     # -- watchers ----------------------------------------------------------------------------------
 
-    def owns(self, hook: Callable[..., Any], watcher: object) -> None:
+    def owns(self, hook: Hook, watcher: object) -> None:
         """Remember whose tap or rewriter this is, to name the plugin if it raises."""
         self._owners = self._owners or {}
-        self._owners[id(watcher)] = self.exchange.plan.owner(hook)
+        self._owners[id(watcher)] = hook.plugin
 
     def tap_failed(self, tap: object, error: Exception) -> None:
         """A watcher raised: it hears no more, the bytes flow on."""
@@ -244,27 +240,26 @@ class Asking(Strand):
         self._blame(self._owner(rewriter), error, "rewrite")
 
     def _owner(self, watcher: Any) -> str:
-        return (self._owners or {}).get(id(watcher)) or self.exchange.plan.owner(watcher)
+        if isinstance(watcher, Hook):
+            return watcher.plugin
+        return (self._owners or {}).get(id(watcher), "?")
 
     # -- faults ------------------------------------------------------------------------------------
 
-    def blame(self, hook: Callable[..., Any], error: BaseException) -> OwnFault:
+    def blame(self, hook: Hook, error: BaseException) -> OwnFault:
         """The 500 for a hook that raised, with the plugin named in the log."""
-        plan = self.exchange.plan
-        return self._blame(plan.owner(hook), error, plan.phase(hook))
+        return self._blame(hook.plugin, error, hook.phase)
 
     def _blame(self, plugin: str, error: BaseException, hook: str) -> OwnFault:
         log.error("plugin_failed", plugin=plugin, hook=hook, error=repr(error), exc_info=error)
         return OwnFault(FAULT, code="plugin_failed", detail=f"plugin {plugin}: {error!r}")
 
-    def _note(self, hook: Callable[..., Any], error: BaseException) -> None:
+    def _note(self, hook: Hook, error: BaseException) -> None:
         """A fault that is contained: counted and logged."""
         self.gateway.count("plugin_failures")
         self.blame(hook, error)
 
-    def _excuse(
-        self, hook: Callable[..., Any], error: BaseException, *, may_go_on: bool = False
-    ) -> None:
+    def _excuse(self, hook: Hook, error: BaseException, *, may_go_on: bool = False) -> None:
         """Raise what a failed hook comes to, or note it where the phase may go on.
 
         A cancellation is the line's own once it was stopped or left; any other is that of something
@@ -280,7 +275,7 @@ class Asking(Strand):
         else:
             raise self.blame(hook, error) from error
 
-    def _checked(self, hook: Callable[..., Any], view: Any, kind: type[T]) -> T:
+    def _checked(self, hook: Hook, view: Any, kind: type[T]) -> T:
         """What a hook gave, if it is what it may give."""
         if not isinstance(view, kind):
             error = TypeError(f"wanted a {kind.__name__} or None, got {type(view).__name__}")
@@ -290,7 +285,7 @@ class Asking(Strand):
             if not isinstance(view.body, bytes):
                 body = type(view.body).__name__
                 raise self.blame(hook, TypeError(f"a Reply's body is bytes, not {body}"))
-            self._giver = self.exchange.plan.owner(hook)
+            self._giver = hook.plugin
         return view
 
     def _check_stop(self) -> None:

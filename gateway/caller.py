@@ -378,7 +378,7 @@ class Caller(asyncio.Protocol):
         if self.listener.has_pages and self._is_handed_over(data, rest):
             return
         if self._feed_head(data, end):
-            self._begin(rest)
+            self._begin(rest, data)
 
     def _receive_piece(self, data: bytes) -> None:
         """A head that comes in pieces, or behind empty lines."""
@@ -411,7 +411,7 @@ class Caller(asyncio.Protocol):
         if start:
             head.clear()
         if self._feed_head(part, found + 4):
-            self._begin(rest)
+            self._begin(rest, b"")
 
     def _is_handed_over(self, part: bytes, rest: bytes) -> bool:
         """Whether the whole connection goes to an aiohttp handler of a plugin, which then reads it
@@ -456,8 +456,10 @@ class Caller(asyncio.Protocol):
             return False
         return True
 
-    def _begin(self, rest: bytes) -> None:
-        """The head is whole: make it an exchange, see what body is to come, and start the line."""
+    def _begin(self, rest: bytes, head: bytes) -> None:
+        """The head is whole (`head`, if in one piece): make it an exchange, see what body is to
+        come, and start the line.
+        """
         parser = self.parser
         if not self._headers_over:
             self._refuse(
@@ -466,9 +468,11 @@ class Caller(asyncio.Protocol):
                 )
             )
             return
-        exchange = Exchange(
-            parser.get_method(), self._url, parser.get_http_version(), self._fields, self.peer
-        )
+        method: bytes = parser.get_method()
+        place = len(method) + len(self._url) + 7  # behind the two spaces and "HTTP/"
+        # The parser formats its version anew each time, which costs as much as five fields.
+        version = "1.1" if head[place : place + 3] == b"1.1" else parser.get_http_version()
+        exchange = Exchange(method, self._url, version, self._fields, self.peer)
         self._fields = []
         self._url = b""
         self._headers_over = False

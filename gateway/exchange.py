@@ -148,7 +148,7 @@ class Attempt:
     @property
     def headers(self) -> Headers:
         if self.edited is None:
-            self.edited = Headers(self.came.fields.copy())
+            self.edited = Headers.over(self.came)
         return self.edited
 
     @headers.setter
@@ -165,7 +165,7 @@ class Attempt:
     @property
     def response(self) -> Headers | None:
         if isinstance(self._response, Passed):
-            self._response = Headers(self._response.fields.copy())
+            self._response = Headers.over(self._response)
         return self._response
 
     def answered(self, status: int, fields: Passed) -> None:
@@ -230,7 +230,7 @@ class Exchange:
         "plan",
         "prefix",
         "provider",
-        "spent",
+        "spent_ns",
         "started_ns",
         "status",
         "streaming",
@@ -288,7 +288,7 @@ class Exchange:
         # anyone
         self.line: Line | None = None
         self.notes: dict[str, Any] = {}
-        self.spent: dict[str, int] | None = None  # nanoseconds by plugin, where one asks for it
+        self.spent_ns: list[int] | None = None  # by place in `Plan.plugins`, where one asks for it
 
     @property
     def id(self) -> str:
@@ -332,6 +332,13 @@ class Exchange:
         plugin does not.
         """
         return self.plan.settings
+
+    @property
+    def spent(self) -> dict[str, int] | None:
+        """Nanoseconds by plugin up to the answer's head, where one asks for it (`measures`)."""
+        if self.spent_ns is None:
+            return None
+        return dict(zip(self.plan.plugins, self.spent_ns, strict=True))
 
     @property
     def attempt(self) -> Attempt | None:

@@ -156,7 +156,7 @@ class Line(Attempting):
         exchange, gateway = self.exchange, self.gateway
         plan = exchange.plan = gateway.plans["default"]
         if plan.measures:
-            exchange.spent = plan.unspent.copy()
+            exchange.spent_ns = [0] * len(plan.plugins)
         named = None
         if exchange.controls is not None:
             named = exchange.control(b"gateway") or exchange.control(b"gateway-id")
@@ -179,8 +179,7 @@ class Line(Attempting):
         if found.gateway != exchange.gateway:
             exchange.gateway = found.gateway
             plan = exchange.plan = gateway.plans[found.gateway]
-            if plan.measures:
-                exchange.spent = plan.unspent.copy()
+            exchange.spent_ns = [0] * len(plan.plugins) if plan.measures else None
 
     async def _read(self, reads: str) -> None:
         """Read the body whole where a plugin asked for its kind and it is within the limit."""
@@ -219,8 +218,7 @@ class Line(Attempting):
             exchange.streaming = True
         head = None
         if exchange.plan.answer:
-            fields = Headers(passed.fields.copy())
-            head = Head(answer.status, answer.reason, fields, passed)
+            head = Head(answer.status, answer.reason, Headers.over(passed))
             self._edit(head)
         else:
             exchange.status = answer.status
@@ -228,7 +226,7 @@ class Line(Attempting):
         if answer.ended and answer.length is not None and self._pass_whole(answer, head):
             return
         if head is None:
-            head = Head(answer.status, answer.reason, Headers(passed.fields), passed)
+            head = Head(answer.status, answer.reason, Headers.over(passed))
         relay = self.relay = opened(
             self, head, answer, length=answer.length, kind=kind, coding=answer.coding
         )
@@ -326,11 +324,11 @@ class Line(Attempting):
         exchange = self.exchange
         exchange.status = head.status
         exchange.answered_ns = monotonic_ns()
-        measures = exchange.spent is not None
+        measures = exchange.spent_ns is not None
         since = exchange.answered_ns
         for hook in exchange.plan.answer:
             try:
-                hook(exchange, head)
+                hook.call(exchange, head)
             except Exception as error:
                 raise self.blame(hook, error) from error
             finally:
@@ -453,7 +451,7 @@ class Line(Attempting):
         exchange.ended_ns = monotonic_ns()
         for hook in exchange.plan.settle:
             try:
-                hook(exchange)
+                hook.call(exchange)
             except Exception as error:
                 self._note(hook, error)
 
@@ -482,7 +480,7 @@ class Line(Attempting):
             answer.abort()
         for hook in exchange.plan.account:
             try:
-                hook(exchange)
+                hook.call(exchange)
             except Exception as error:
                 self._note(hook, error)
         if self._gates:

@@ -56,7 +56,7 @@ class LineWriter:
         self._asleep = True
         self._wake = threading.Event()
         self._hurry = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._worker: threading.Thread | None = None
         self._start = threading.Lock()
         self._is_closed = False
         self._reported = 0
@@ -75,7 +75,7 @@ class LineWriter:
 
     def flush(self, timeout_s: float = FLUSH_S) -> bool:
         """Wait until everything queued so far is written. False if that takes too long."""
-        if not self._queued and self._thread is None:
+        if not self._queued and self._worker is None:
             return True
         reached = threading.Event()
         with self._lock:
@@ -89,22 +89,22 @@ class LineWriter:
         is_written = self.flush(timeout_s)
         self._is_closed = True
         self._wake.set()
-        if self._thread is not None:
+        if self._worker is not None:
             self._hurry.set()
-            self._thread.join(timeout_s)
+            self._worker.join(timeout_s)
             # A thread that still hangs in a write needs the descriptor; it ends with the process.
-            is_written = is_written and not self._thread.is_alive()
-        if self._path is not None and (self._thread is None or not self._thread.is_alive()):
+            is_written = is_written and not self._worker.is_alive()
+        if self._path is not None and (self._worker is None or not self._worker.is_alive()):
             os.close(self.fd)
         return is_written
 
     def _rouse(self) -> None:
         self._asleep = False
-        if self._thread is None:
+        if self._worker is None:
             with self._start:
-                if self._thread is None:
+                if self._worker is None:
                     thread = threading.Thread(target=self._run, name="lines", daemon=True)
-                    self._thread = thread
+                    self._worker = thread
                     thread.start()
         self._wake.set()
 

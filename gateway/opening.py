@@ -15,6 +15,7 @@ from gateway.relay import Decoder, Relay, Watched, Watching
 if TYPE_CHECKING:
     from gateway.line import Line
     from gateway.outlet import Collector
+    from gateway.plan import Hook
     from gateway.reply import Head
     from gateway.upstream import Answer
 
@@ -126,11 +127,11 @@ def _framing(
     return framing, chunked, unframed, keep
 
 
-def _made(line: Line, hooks: tuple[Any, ...]) -> list[Any]:
+def _made(line: Line, hooks: tuple[Hook, ...]) -> list[Any]:
     made = []
     for hook in hooks:
         try:
-            rewriter = hook(line.exchange)
+            rewriter = hook.call(line.exchange)
         except Exception as error:
             raise line.blame(hook, error) from error
         if rewriter is not None:
@@ -144,7 +145,7 @@ def _taps(line: Line) -> tuple[list[Any], list[Any]]:
     for hook in line.exchange.plan.tap:
         for taps, side in zip(sides, ("upstream", "caller"), strict=True):
             try:
-                tap = hook(line.exchange, side)
+                tap = hook.call(line.exchange, side)
             except Exception as error:  # what only watches is contained
                 line.tap_failed(hook, error)
                 continue

@@ -1,4 +1,4 @@
-"""A plan: every hook of one gateway as a plain tuple of bound functions, frozen at start.
+"""A plan: every hook of one gateway, in order, frozen at start.
 
 What the line calls is decided here, once, so that a request pays nothing for a plugin that does not
 implement a hook and next to nothing for one that does. A plugin's `idle(config)` may name hooks
@@ -17,17 +17,31 @@ from gateway import hooks
 if TYPE_CHECKING:
     from gateway.plugins import LoadedPlugin
 
-Hook = Callable[..., Any]
 # The hooks of the line; the other two belong to the process.
 ON_THE_LINE: Final = hooks.NAMES[2:]
-UNKNOWN: Final = ("?", "")
+
+
+class Hook:
+    """A plugin's function for one hook of the line.
+
+    waits: calling it gives an awaitable. place: the plugin's, in `Plan.plugins`.
+    """
+
+    __slots__ = ("call", "phase", "place", "plugin", "waits")
+
+    def __init__(self, call: Callable[..., Any], plugin: str, phase: str, place: int) -> None:
+        self.call = call
+        self.plugin = plugin
+        self.phase = phase
+        self.place = place
+        self.waits = inspect.iscoroutinefunction(call)
 
 
 class Plan:
     """The hooks of one gateway, in order, and each plugin's settings for it."""
 
     __slots__ = (
-        "_plugins",
+        "_loaded",
         "account",
         "answer",
         "asks",
@@ -40,9 +54,8 @@ class Plan:
         "limit",
         "lookup",
         "measures",
-        "names",
-        "owners",
         "pick",
+        "plugins",
         "prepare",
         "reads",
         "reworks",
@@ -51,7 +64,6 @@ class Plan:
         "settings",
         "settle",
         "tap",
-        "unspent",
         "waits",
         "watches",
     )
@@ -59,66 +71,52 @@ class Plan:
     def __init__(
         self,
         gateway: str,
-        plugins: tuple[LoadedPlugin, ...],
+        loaded: tuple[LoadedPlugin, ...],
         settings: Mapping[str, Any],
         header_prefixes: tuple[bytes, ...],
     ) -> None:
-        self._plugins = plugins
+        self._loaded = loaded
+        self.plugins = tuple(plugin.name for plugin in loaded)
         self.gateway = gateway
         self.settings = settings
         self.header_prefixes = header_prefixes
-        self.measures = any(plugin.measures for plugin in plugins)
-        self.unspent = {plugin.name: 0 for plugin in plugins}
-        self.owners: dict[Hook, tuple[str, str]] = {}
-        self.names: dict[
-            int, str
-        ] = {}  # the plugin's name by the id of its function, for the hurry
-        self.authenticate = self._compile("authenticate", plugins)
-        self.prepare = self._compile("prepare", plugins)
-        self.lookup = self._compile("lookup", plugins)
-        self.limit = self._compile("limit", plugins)
-        self.pick = self._compile("pick", plugins)
-        self.send = self._compile("send", plugins)
-        self.judge = self._compile("judge", plugins)
-        self.answer = self._compile("answer", plugins)
-        self.rewrite = self._compile("rewrite", plugins)
-        self.tap = self._compile("tap", plugins)
-        self.settle = self._compile("settle", plugins)
-        self.account = self._compile("account", plugins)
-        self.fails_open = frozenset(plugin.name for plugin in plugins if plugin.fails == "open")
+        self.measures = any(plugin.measures for plugin in loaded)
+        self.authenticate = self._compile("authenticate")
+        self.prepare = self._compile("prepare")
+        self.lookup = self._compile("lookup")
+        self.limit = self._compile("limit")
+        self.pick = self._compile("pick")
+        self.send = self._compile("send")
+        self.judge = self._compile("judge")
+        self.answer = self._compile("answer")
+        self.rewrite = self._compile("rewrite")
+        self.tap = self._compile("tap")
+        self.settle = self._compile("settle")
+        self.account = self._compile("account")
+        self.fails_open = frozenset(plugin.name for plugin in loaded if plugin.fails == "open")
         self.reworks = bool(self.rewrite or self.tap)
         self.watches = bool(self.rewrite or self.tap or self.settle)
-        reads = {plugin.reads for plugin in plugins}
+        reads = {plugin.reads for plugin in loaded}
         self.reads: str | None = "all" if "all" in reads else "json" if "json" in reads else None
-        self.waits = frozenset(hook for hook in self.owners if inspect.iscoroutinefunction(hook))
-        self.is_bare = not any(getattr(self, name) for name in ON_THE_LINE)
+        every = [hook for name in ON_THE_LINE for hook in getattr(self, name)]
+        self.waits = any(hook.waits for hook in every)
+        self.is_bare = not every
         asked = self.authenticate or self.prepare or self.lookup or self.limit
         self.asks = bool(asked or self.reads)
 
     def bare(self) -> Plan:
         """A copy that edits and watches nothing, but still settles and accounts."""
-        bare = Plan(self.gateway, self._plugins, self.settings, self.header_prefixes)
+        bare = Plan(self.gateway, self._loaded, self.settings, self.header_prefixes)
         bare.answer = bare.rewrite = bare.tap = ()
         return bare
 
-    def owner(self, hook: Hook) -> str:
-        """The plugin that a function of this plan belongs to."""
-        return self.owners.get(hook, UNKNOWN)[0]
-
-    def phase(self, hook: Hook) -> str:
-        """The name of the hook that it implements there."""
-        return self.owners.get(hook, UNKNOWN)[1]
-
-    def _compile(self, name: str, plugins: tuple[LoadedPlugin, ...]) -> tuple[Hook, ...]:
-        order = reversed(plugins) if name in hooks.REVERSED else plugins
-        found = []
-        for plugin in order:
-            if name in plugin.hooks and name not in self._idle(plugin):
-                hook: Hook = getattr(plugin.instance, name)
-                self.owners[hook] = (plugin.name, name)
-                self.names[id(hook)] = plugin.name
-                found.append(hook)
-        return tuple(found)
+    def _compile(self, name: str) -> tuple[Hook, ...]:
+        found = [
+            Hook(getattr(plugin.instance, name), plugin.name, name, place)
+            for place, plugin in enumerate(self._loaded)
+            if name in plugin.hooks and name not in self._idle(plugin)
+        ]
+        return tuple(reversed(found) if name in hooks.REVERSED else found)
 
     def _idle(self, plugin: LoadedPlugin) -> Collection[str]:
         """The hooks that have nothing to do for this gateway, as the plugin says of its settings

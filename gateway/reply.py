@@ -10,25 +10,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 
 from gateway.headers import Headers
-from gateway.shapes import Passed
 
 
 class Head:
     """Status and fields of an answer on its way to the caller; `answer` hooks edit it in place.
 
     Framing fields are the core's: a Content-Length or Transfer-Encoding set here is ignored.
-    came: the upstream's fields as they came, None for an answer of our own.
     """
 
-    __slots__ = ("came", "headers", "reason", "status")
+    __slots__ = ("headers", "reason", "status")
 
-    def __init__(
-        self, status: int, reason: bytes, headers: Headers, came: Passed | None = None
-    ) -> None:
+    def __init__(self, status: int, reason: bytes, headers: Headers) -> None:
         self.status = status
         self.reason = reason
         self.headers = headers
-        self.came = came
 
 
 class Reply:

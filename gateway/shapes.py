@@ -29,11 +29,12 @@ class Shape:
     """What the names of a head's fields say.
 
     at: where each special field stands, by its kind; -1 where there is none. passes: the places of
-    the fields that pass. template: their lines, for a tuple of all values. is_odd: a special field
-    stands there twice, or one whose value decides more than its own fate.
+    the fields that pass. names: theirs, in lower case. template: their lines, for a tuple of all
+    values. is_odd: a special field stands there twice, or one whose value decides more than its own
+    fate.
     """
 
-    __slots__ = ("_among", "_lower", "at", "is_odd", "passes", "template")
+    __slots__ = ("_among", "_lower", "at", "is_odd", "names", "passes", "template")
 
     def __init__(
         self,
@@ -49,6 +50,7 @@ class Shape:
         self.template = template
         self.is_odd = is_odd
         self._lower = [name.lower() for name in names]
+        self.names = frozenset([self._lower[place] for place in passes])
         self._among: dict[frozenset[bytes], list[int]] = {}
 
     def among(self, names: frozenset[bytes]) -> list[int]:
@@ -144,6 +146,13 @@ class Passed:
                 (flat[2 * place], flat[2 * place + 1]) for place in self._shape.passes
             ]
         return fields
+
+    def has(self, name: bytes) -> bool:
+        """Whether one of them has this name (lower case)."""
+        shape = self._shape
+        if shape is not None:
+            return name in shape.names
+        return any(pair[0].lower() == name for pair in self.fields)
 
     def among(self, names: frozenset[bytes]) -> Fields:
         """Those with one of these names (lower case), in order."""

@@ -1,85 +1,180 @@
-"""What an exchange came to, as one record for a log.
+"""What an exchange came to: as one record for a log, and as a Server-Timing value for its caller.
 
-It holds no field, no body and no query, and what the exchange did not come to know is left out.
-Here and not in a plugin, because every log and export wants it and it is made for every request.
+Here and not in plugins, because every log and export wants the one, and both are made for every
+request: they are written straight as text.
 """
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from time import monotonic_ns, time_ns
+from typing import TYPE_CHECKING, Final
+
+import orjson
 
 if TYPE_CHECKING:
     from gateway.exchange import Exchange
 
 # A path is the caller's to choose, as long as a head may be; what a log shows of it is not.
 SHOWN_PATH_BYTES_MAX: Final = 1024
-# The text of the last second told.
-_second = 0
+# Names, paths and peers recur. Strings kept ready as JSON, of at most so many characters each.
+QUOTED_MAX: Final = 4096
+QUOTED_CHARS_MAX: Final = 128
+_quoted: dict[str, str] = {}
+_paths: dict[bytes, str] = {}
+# The text of the last second told, and where the clock of the day stood then beside the monotonic.
+_second = -1
 _shown_second = ""
+_THOUSANDTHS: Final = tuple([f"{number:03d}" for number in range(1000)])
+# Most times are below a millisecond.
+_BELOW_ONE: Final = tuple([f"0.{number:03d}" for number in range(1000)])
 
 
-def summary(exchange: Exchange, event: str) -> dict[str, Any]:
-    """The record of an exchange that is over, in the order in which people read it. Durations are
-    milliseconds to three places.
+def record(exchange: Exchange, event: str) -> bytes:
+    """The record of an exchange that is over: a JSON object in the order in which people read it.
+
+    It holds no field, no body and no query, and what the exchange did not come to know is left out.
+    Durations are milliseconds to three places.
     """
-    ended = exchange.ended_ns or time.monotonic_ns()
+    ended = exchange.ended_ns or monotonic_ns()
     started, answered, provider = exchange.started_ns, exchange.answered_ns, exchange.provider
     attempt = exchange.attempt
     if attempt is not None:
         provider = attempt.target.provider
-    found: dict[str, Any] = {
-        "timestamp": time_of_day(ended),
-        "level": "info",
-        "event": event,
-        "id": exchange.id,
-    }
+    parts = [
+        '{"timestamp":"',
+        time_of_day(ended),
+        '","level":"info","event":',
+        _json(event),
+        ',"id":"',
+        exchange.id,
+        '"',
+    ]
     if exchange.parent_id is not None:
-        found["parent_id"] = exchange.parent_id
-    found["method"] = exchange.method.decode("ascii", "backslashreplace")
-    path = exchange.target.partition(b"?")[0][:SHOWN_PATH_BYTES_MAX]
-    found["path"] = path.decode("utf-8", "backslashreplace")
-    found["gateway"] = exchange.gateway
+        parts += (',"parent_id":', _json(exchange.parent_id))
+    parts += (
+        ',"method":',
+        _json(exchange.method.decode("ascii", "backslashreplace")),
+        ',"path":',
+        _paths.get(exchange.target) or _path(exchange.target),
+        ',"gateway":',
+        _json(exchange.gateway),
+    )
     if provider is not None:
-        found["provider"] = provider.name
+        parts += (',"provider":', _json(provider.name))
     if exchange.model is not None:
-        found["model"] = exchange.model
+        parts += (',"model":', _json(exchange.model))
     if exchange.status is not None:
-        found["status"] = exchange.status
-    found["outcome"] = exchange.outcome
+        parts += (',"status":', str(exchange.status))
+    outcome = exchange.outcome
+    parts += (',"outcome":', "null" if outcome is None else _json(outcome))
     if exchange.error is not None:
-        found["error"] = exchange.error.code
-    found["attempts"] = len(exchange.attempts)
-    found["peer"] = exchange.peer
+        parts += (',"error":', _json(exchange.error.code))
+    parts += (',"attempts":', str(len(exchange.attempts)), ',"peer":', _json(exchange.peer))
     if exchange.identity is not None and exchange.identity.key_id is not None:
-        found["key_id"] = exchange.identity.key_id
-    found["bytes_received"] = exchange.bytes_received
-    found["bytes_sent"] = exchange.bytes_sent
-    found["duration_ms"] = _ms(ended - started)
+        parts += (',"key_id":', _json(exchange.identity.key_id))
+    parts += (
+        ',"bytes_received":',
+        str(exchange.bytes_received),
+        ',"bytes_sent":',
+        str(exchange.bytes_sent),
+        ',"duration_ms":',
+        _ms(ended - started),
+    )
     if answered is not None:
-        found["head_ms"] = _ms(answered - started)
+        parts += (',"head_ms":', _ms(answered - started))
     if attempt is not None:
+        sent, first = attempt.sent_ns, attempt.first_byte_ns
         if attempt.connected_ns is not None:
-            found["connect_ms"] = _ms(attempt.connected_ns - attempt.started_ns)
-        if attempt.first_byte_ns is not None and attempt.sent_ns is not None:
-            found["upstream_ms"] = _ms(attempt.first_byte_ns - attempt.sent_ns)
-    return found
+            parts += (',"connect_ms":', _ms(attempt.connected_ns - attempt.started_ns))
+        if first is not None and sent is not None:
+            parts += (',"upstream_ms":', _ms(first - sent))
+    return ("".join(parts) + "}").encode()
 
 
-def time_of_day(monotonic_ns: int) -> str:
+def server_timing(exchange: Exchange) -> bytes:
+    """Where the time went up to now, as the value of a Server-Timing field (W3C Server Timing).
+
+    `connect` and `upstream` sum up all attempts; `gateway` is the rest of the time since the
+    request's head came, and holds that of the plugins, which follow by name where they are
+    measured. Milliseconds to three places.
+    """
+    now = monotonic_ns()
+    connect, upstream = _spent_outside(exchange, now)
+    own = max(0, now - exchange.started_ns - (connect or 0) - (upstream or 0))
+    parts = ["gateway;dur=", _ms(own)]
+    spent = exchange.spent_ns
+    if spent is not None:
+        names = exchange.plan.plugins
+        for place, ns in enumerate(spent):
+            if ns:
+                parts += (", plugin-", names[place], ";dur=", _ms(ns))
+    if connect is not None:
+        parts += (", connect;dur=", _ms(connect))
+    if upstream is not None:
+        parts += (", upstream;dur=", _ms(upstream))
+    return "".join(parts).encode()
+
+
+def time_of_day(at_ns: int) -> str:
     """An instant of the monotonic clock as ISO 8601 in UTC to the millisecond, by what the clock of
     the day says now.
     """
     global _second, _shown_second
-    ns = time.time_ns() - time.monotonic_ns() + monotonic_ns
-    second = ns // 1_000_000_000
+    ns = time_ns() - monotonic_ns() + at_ns
+    ms = ns // 1_000_000
+    second = ms // 1000
     if second != _second:
         _second = second
         _shown_second = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
-    thousandths = str(1000 + ns // 1_000_000 % 1000)
-    return _shown_second + thousandths[1:] + "Z"
+    return f"{_shown_second}{_THOUSANDTHS[ms - 1000 * second]}Z"
 
 
-def _ms(ns: int) -> float:
-    return (ns + 500) // 1000 / 1000
+def _spent_outside(exchange: Exchange, now: int) -> tuple[int | None, int | None]:
+    """Nanoseconds of all attempts: to connect, and from request to answer. None where none did."""
+    connect: int | None = None
+    upstream: int | None = None
+    end = now
+    for attempt in reversed(exchange.attempts):
+        # An attempt that got no answer lasted until the next one began.
+        sent, connected = attempt.sent_ns, attempt.connected_ns
+        if sent is not None:
+            upstream = (upstream or 0) + (attempt.first_byte_ns or end) - sent
+        if connected is not None:
+            connect = (connect or 0) + connected - attempt.started_ns
+        elif sent is None and attempt.failure is not None:
+            connect = (connect or 0) + end - attempt.started_ns
+        end = attempt.started_ns
+    return connect, upstream
+
+
+def _ms(ns: int) -> str:
+    """Nanoseconds as milliseconds to three places."""
+    us = (ns + 500) // 1000
+    if us < 1000:
+        return _BELOW_ONE[us]
+    ms = us // 1000
+    return f"{ms}.{_THOUSANDTHS[us - 1000 * ms]}"
+
+
+def _json(text: str) -> str:
+    """A string as JSON."""
+    found = _quoted.get(text)
+    if found is None:
+        found = orjson.dumps(text).decode()
+        if len(text) <= QUOTED_CHARS_MAX:
+            if len(_quoted) >= QUOTED_MAX:
+                _quoted.clear()  # those in use are back at once
+            _quoted[text] = found
+    return found
+
+
+def _path(target: bytes) -> str:
+    """The path of a request target as JSON."""
+    path = target.partition(b"?")[0][:SHOWN_PATH_BYTES_MAX]
+    found = orjson.dumps(path.decode("utf-8", "backslashreplace")).decode()
+    if len(target) <= QUOTED_CHARS_MAX:
+        if len(_paths) >= QUOTED_MAX:
+            _paths.clear()
+        _paths[target] = found
+    return found

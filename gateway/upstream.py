@@ -42,6 +42,7 @@ FELL_SILENT: Final = "The upstream fell silent in the middle of its answer."
 
 
 NO_FIELDS: Final = Passed.only([])
+HTTP_1_1: Final = b"HTTP/1.1 "
 _VERSIONS: Final = ("1.1", "1.0")
 _BODILESS: Final = (204, 304)
 
@@ -111,7 +112,7 @@ class Answer(Waits):
     @property
     def headers(self) -> Headers:
         """The fields that pass, to look at."""
-        return Headers(self.passed.fields.copy())
+        return Headers.over(self.passed)
 
     def head_fault(self) -> UpstreamFault | None:
         """Why there is no head to go on with, once one of the two is known.
@@ -185,6 +186,7 @@ class Upstream(asyncio.Protocol):
         "_fields_max",
         "_headless_bytes",
         "_interim",
+        "_is_new",
         "_keep",
         "_notified",
         "_paused",
@@ -231,6 +233,7 @@ class Upstream(asyncio.Protocol):
         self._fields_max = 2 * pool.limits.header_count_max
         self._bytes_seen = 0
         self._interim = False
+        self._is_new = False
         self._keep = False
         self._spent = False
         self._wrong = ""
@@ -286,6 +289,8 @@ class Upstream(asyncio.Protocol):
             return
         self._active = True
         had_head = answer.head_known
+        if not had_head:  # the parser formats its version each time, and takes long
+            self._is_new = not self._bytes_seen and data[:9] == HTTP_1_1
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -374,7 +379,7 @@ class Upstream(asyncio.Protocol):
         self._fields = []
         parser = self.parser
         status = parser.get_status_code()
-        version = parser.get_http_version()
+        version: str = "1.1" if self._is_new else parser.get_http_version()
         if status < 200 or version not in _VERSIONS or len(fields) > self._fields_max:
             if status < 100 or version not in _VERSIONS:
                 self._wrong = "a status or version that is none"
@@ -384,7 +389,7 @@ class Upstream(asyncio.Protocol):
                 # Interim answers stop here: 100 is ours to give, and nobody has asked for the
                 # others (RFC 9110 section 15.2).
                 self._interim = True
-                answer.reason = b""
+                self._is_new, answer.reason = False, b""  # the answer's own head is to come
                 return
         answer.status = status
         answer.first_byte_ns = time.monotonic_ns()

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
-import orjson
 
-from gateway import COMPLETE, Exchange, Gateway, LineWriter, StartError, hookimpl, summary
+from gateway import COMPLETE, Exchange, Gateway, LineWriter, StartError, hookimpl, record
 
 NAME: Final = "access_log"
 STDERR: Final = 2
@@ -62,12 +61,7 @@ class Plugin:
             self._ended_well += 1
             if self._ended_well % exchange.settings[NAME].one_in:
                 return
-        writer.put(line(exchange))
-
-
-def line(exchange: Exchange) -> bytes:
-    """The line of an exchange that is over."""
-    return orjson.dumps(summary(exchange, "exchange"))
+        writer.put(record(exchange, "exchange"))
 
 
 def _opened(path: str) -> LineWriter:

@@ -635,6 +635,28 @@ def test_a_connection_may_be_kept_if_the_caller_says_so_and_is_done(raw, keep):
     run(story())
 
 
+@pytest.mark.parametrize(
+    ("raw", "version"),
+    [
+        (GET, "1.1"),
+        (b"GET / HTTP/1.0\r\n\r\n", "1.0"),
+        (b"GET /1.1 HTTP/1.0\r\nX: HTTP/1.1\r\n\r\n", "1.0"),
+    ],
+)
+def test_the_version_is_that_of_the_request_line(raw, version):
+    async def story() -> None:
+        async with opened() as door:
+            for pieces in ([raw], [raw[:9], raw[9:]], [b"\r\n" + raw]):
+                end = await connect(door.port)
+                for piece in pieces:
+                    await end.send(piece)
+                    await asyncio.sleep(0.005)
+                turn = await door.next()
+                assert turn.exchange.version == version
+
+    run(story())
+
+
 def test_while_the_gateway_drains_none_is_kept():
     async def story() -> None:
         async with opened() as door:

@@ -137,7 +137,7 @@ def test_bytes_beyond_ascii_pass_as_they_are(write):
 @pytest.mark.parametrize("is_ours", [True, False])
 def test_an_answer_is_its_line_then_the_fields_then_the_framing(is_ours):
     fields = ((b"Set-Cookie", b"a"), (b"set-cookie", b"b"))
-    head = Head(200, b"OK", Headers(fields), None if is_ours else came(*fields))
+    head = Head(200, b"OK", Headers(fields) if is_ours else Headers.over(came(*fields)))
 
     assert answer_head(head, CHUNKED) == (
         b"HTTP/1.1 200 OK\r\nSet-Cookie: a\r\nset-cookie: b\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -160,7 +160,7 @@ def up(passed: Passed, edit: Callable[[Headers], None]) -> bytes:
 
 def down(passed: Passed, edit: Callable[[Headers], None]) -> bytes:
     """Give the fields of an answer after an edit of those that came."""
-    head = Head(200, b"OK", Headers(passed.fields.copy()), passed)
+    head = Head(200, b"OK", Headers.over(passed))
     edit(head.headers)
     text = answer_head(head, LENGTH).removeprefix(b"HTTP/1.1 200 OK\r\n")
     return text.removesuffix(LENGTH + b"\r\n")

@@ -1,4 +1,4 @@
-"""A plan is decided once: plain tuples in order, and nothing where there is no plugin."""
+"""A plan is decided once: hooks in order, and nothing where there is no plugin."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_the_empty_plan_is_all_empty_tuples():
     plan = plan_of()
 
     assert {name: getattr(plan, name) for name in ON_THE_LINE} == dict.fromkeys(ON_THE_LINE, ())
-    assert (plan.reads, plan.watches, plan.measures, plan.owners) == (None, False, False, {})
+    assert (plan.reads, plan.watches, plan.measures, plan.plugins) == (None, False, False, ())
 
 
 def test_the_hooks_of_the_line_are_all_but_the_two_of_the_process():
@@ -35,7 +35,7 @@ def test_the_hooks_of_the_line_are_all_but_the_two_of_the_process():
 @pytest.mark.parametrize("name", ON_THE_LINE)
 def test_hooks_stand_in_the_order_of_enabled_and_pairs_unwind(name):
     plan = plan_of(all_hooks("a"), all_hooks("b"), all_hooks("c"))
-    owners = [plan.owner(hook) for hook in getattr(plan, name)]
+    owners = [hook.plugin for hook in getattr(plan, name)]
 
     assert owners == (["c", "b", "a"] if name in ("answer", "rewrite") else ["a", "b", "c"])
 
@@ -45,19 +45,16 @@ def test_a_hook_that_a_plugin_lacks_has_no_entry():
 
     one = plugin("one", limit=limit)
     plan = plan_of(one)
+    (hook,) = plan.limit
 
-    assert plan.limit == (one.limit,)
+    assert (hook.call, hook.plugin, hook.phase, hook.waits) == (one.limit, "one", "limit", True)
     assert [name for name in ON_THE_LINE if getattr(plan, name)] == ["limit"]
 
 
 def test_hooks_are_bound_once_and_called_as_they_are():
     one = all_hooks("one")
 
-    assert plan_of(one).pick[0] is one.pick
-
-
-def test_a_stranger_has_no_owner():
-    assert plan_of().owner(print) == "?"
+    assert plan_of(one).pick[0].call is one.pick
 
 
 @pytest.mark.parametrize(
@@ -93,7 +90,10 @@ def test_a_bare_plan_edits_and_watches_nothing_but_settles_and_accounts():
     bare = plan.bare()
 
     assert (bare.answer, bare.rewrite, bare.tap) == ((), (), ())
-    assert (bare.settle, bare.account, bare.settings) == (plan.settle, plan.account, plan.settings)
+    for name in ("settle", "account"):
+        (hook,), (same,) = getattr(bare, name), getattr(plan, name)
+        assert (hook.call, hook.place) == (same.call, same.place)
+    assert bare.settings == plan.settings
     assert plan.answer != ()
 
 
@@ -120,7 +120,7 @@ def test_the_time_of_each_plugin_is_measured_where_one_asks_for_it():
     assert spent["slow"] >= 40 * MS
     assert 10 * MS <= spent["busy"] < 40 * MS
     assert 0 <= spent["asks"] < 10 * MS
-    assert [plan.owner(hook) for hook in (*plan.prepare, *plan.pick)] == ["slow", "busy"]
+    assert [hook.plugin for hook in (*plan.prepare, *plan.pick)] == ["slow", "busy"]
 
 
 def test_the_time_of_a_plugin_that_raises_is_measured_too(logged):

@@ -428,7 +428,11 @@ def test_a_plugin_is_built_once_and_each_gateway_has_its_own_settings(guards):
         "g": 7,
         "h": 5,
     }
-    assert plans["default"].authenticate == plans["g"].authenticate
+    assert calls(plans["default"]) == calls(plans["g"])
+
+
+def calls(plan):
+    return [hook.call for hook in plan.authenticate]
 
 
 def test_what_is_wrong_in_a_gateways_table_is_named_by_its_key(guards):
@@ -463,7 +467,7 @@ def test_a_reload_gives_new_settings_to_the_same_plugins(guards):
     plans = replan(changed, registry)
 
     assert plans["default"].settings["keys"].size == 9
-    assert plans["default"].authenticate == registry.plans["default"].authenticate
+    assert calls(plans["default"]) == calls(registry.plans["default"])
     assert registry.plugins[0].instance.config.size == 3
     assert list(plans["new"].settings) == ["keys", "limits"]
 

@@ -39,7 +39,6 @@ def test_a_head_is_what_it_was_made_of():
     headers = Headers()
     head = Head(200, b"OK", headers)
     assert (head.status, head.reason, head.headers) == (200, b"OK", headers)
-    assert head.came is None
 
 
 def test_a_reply_is_a_refusal_unless_it_says_otherwise():

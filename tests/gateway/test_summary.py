@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gateway import Exchange, UpstreamFault
-from gateway.summary import SHOWN_PATH_BYTES_MAX, summary, time_of_day
+from gateway import Exchange, UpstreamFault, summary
+from gateway.summary import SHOWN_PATH_BYTES_MAX, record, time_of_day
 from gateway.testing import exchange
 from gateway.testing.exchanges import attempt_of
 
@@ -21,9 +25,13 @@ def over(path: bytes = b"v1/chat/completions") -> Exchange:
     return made
 
 
+def told(made: Exchange) -> dict[str, Any]:
+    return orjson.loads(record(made, "exchange"))
+
+
 def test_it_begins_with_when_and_what_and_leaves_out_what_is_unknown():
     made = over()
-    found = summary(made, "exchange")
+    found = told(made)
     assert list(found) == [
         *("timestamp", "level", "event", "id", "method", "path", "gateway", "provider"),
         *("outcome", "attempts", "peer", "bytes_received", "bytes_sent", "duration_ms"),
@@ -41,7 +49,7 @@ def test_it_says_what_came_of_it():
     attempt = attempt_of(made)
     attempt.connected_ns = attempt.started_ns + 3 * MS
     attempt.sent_ns, attempt.first_byte_ns = attempt.started_ns, attempt.started_ns + 4 * MS
-    found = summary(made, "exchange")
+    found = told(made)
     wanted = {"status": 429, "model": "m", "parent_id": "p", "error": "odd", "key_id": "key-7"}
     wanted |= {"head_ms": 2.0, "connect_ms": 3.0, "upstream_ms": 4.0, "attempts": 1}
     assert {name: found[name] for name in wanted} == wanted
@@ -56,7 +64,35 @@ def test_it_says_what_came_of_it():
     ],
 )
 def test_a_path_is_shown_without_its_query_and_not_beyond_a_length(path, shown):
-    assert summary(over(path), "exchange")["path"] == shown
+    assert told(over(path))["path"] == shown
+
+
+@given(text=st.text(), target=st.binary(), ns=st.integers(0, 10**18))
+def test_whatever_stands_in_it_it_is_json(text, target, ns):
+    made = over()
+    made.target = b"/" + target
+    made.model = made.gateway = made.parent_id = made.outcome = made.peer = text
+    made.known().key_id = text
+    made.ended_ns = made.started_ns + ns
+    for _ in range(2):  # made, and remembered
+        found = told(made)
+        assert {found[key] for key in ("model", "gateway", "parent_id", "peer", "key_id")} == {text}
+        path = made.target.partition(b"?")[0][:SHOWN_PATH_BYTES_MAX]
+        assert found["path"] == path.decode("utf-8", "backslashreplace")
+        assert found["duration_ms"] == pytest.approx(ns / 1e6, abs=0.000501)
+
+
+def test_what_is_remembered_of_callers_words_is_bounded():
+    for number in range(summary.QUOTED_MAX + 10):
+        made = over(b"%d" % number)
+        made.model = str(number)
+        assert (told(made)["model"], told(made)["path"]) == (str(number), f"/openai/{number}")
+        assert len(summary._quoted) <= summary.QUOTED_MAX
+        assert len(summary._paths) <= summary.QUOTED_MAX
+    made = over()
+    made.model = "x" * 1000
+    assert told(made)["model"] == made.model
+    assert made.model not in summary._quoted
 
 
 @pytest.mark.parametrize("ago_ns", [0, 1 * MS, 999 * MS, 61_000 * MS, 86_400_000 * MS])

@@ -345,6 +345,23 @@ def test_an_answer_in_doubt_is_none_and_its_connection_is_dropped(name, apart):
     run(story())
 
 
+@pytest.mark.parametrize("first", [b"HTTP/1.0 200 OK\r\nX: ", b"HTTP/1.1 100 Continue\r\n\r\n"])
+def test_an_old_answer_is_told_by_its_own_head_however_it_comes(first):
+    old = b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"a")
+    rest = old if b"100" in first else b"HTTP/1.1 1" + old[15:]
+
+    async def story() -> None:
+        for pieces in ([first, rest], [first + rest]):
+            async with talking() as talk:
+                answer = talk.ours.ask(REQUEST, is_head=False, uploading=False)
+                for piece in pieces:
+                    talk.ours.data_received(piece)
+                assert answer.fault is not None
+                assert answer.fault.code == "bad_upstream_framing"
+
+    run(story())
+
+
 @pytest.mark.parametrize("surplus", [SIZED + b"POISON", b"POISON", b"\r\nPOISON"])
 @pytest.mark.parametrize(
     ("head", "rest"), [(SIZED + b"hel", b"lo"), (CHUNKED + chunk(b"hel"), chunked(b"lo"))]

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway import Exchange, Headers, LineWriter
+from gateway import Exchange, Headers, LineWriter, record
 from gateway.summary import SHOWN_PATH_BYTES_MAX
 from gateway.testing import (
     RawCaller,
@@ -24,7 +24,7 @@ from gateway.testing import (
     running_gateway,
     sized,
 )
-from plugins.access_log import Config, Plugin, line
+from plugins.access_log import Config, Plugin
 
 ANSWER = b'{"id":"secret-answer"}'
 KNOW = """
@@ -209,13 +209,13 @@ def made(target: bytes) -> Exchange:
     ],
 )
 def test_any_path_makes_one_line(target, path):
-    rendered = line(made(target))
+    rendered = record(made(target), "exchange")
     assert b"\n" not in rendered
     assert orjson.loads(rendered)["path"] == path
 
 
 def test_durations_are_milliseconds_and_what_is_unknown_is_left_out():
-    found = orjson.loads(line(made(b"/x")))
+    found = orjson.loads(record(made(b"/x"), "exchange"))
     assert found["duration_ms"] == 1.235
     assert not found.keys() & {"head_ms", "connect_ms", "upstream_ms", "status", "model", "key_id"}
 
@@ -224,7 +224,7 @@ def test_where_nobody_takes_the_lines_they_are_dropped_and_counted(tmp_path: Pat
     path = tmp_path / "log"
     writer = LineWriter(path, queue_max=10)
     for _ in range(50):
-        writer.put(line(made(b"/x")))
+        writer.put(record(made(b"/x"), "exchange"))
     assert writer.close()
     written = [orjson.loads(text) for text in path.read_bytes().splitlines()]
     exchanges = [one for one in written if one["event"] == "exchange"]

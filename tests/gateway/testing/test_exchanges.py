@@ -96,19 +96,19 @@ def test_a_plan_holds_instances_under_the_names_that_config_would_give_them():
     plan = plan_of(Plugin(Config()), two)
 
     assert plan.settings["test_exchanges"] == Config()
-    assert [plan.owner(hook) for hook in (*plan.send, *plan.limit)] == [
+    assert [hook.plugin for hook in (*plan.send, *plan.limit)] == [
         "test_exchanges",
         "two_words",
     ]
     assert (plan.reads, plan.fails_open) == ("json", frozenset({"two_words"}))
-    assert plan.limit == (two.limit,)
+    assert [hook.call for hook in plan.limit] == [two.limit]
 
 
 def test_a_plan_builds_modules_with_their_default_config():
     plan = plan_of(metadata)
 
     assert plan.settings == {"metadata": metadata.Config()}
-    assert [plan.owner(hook) for hook in plan.prepare] == ["metadata"]
+    assert [hook.plugin for hook in plan.prepare] == ["metadata"]
 
 
 def test_settings_may_differ_from_the_defaults():
