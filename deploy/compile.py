@@ -31,6 +31,7 @@ MODULES = (
     "framing",
     "gateway",
     "headers",
+    "ids",
     "line",
     "lines",
     "listener",

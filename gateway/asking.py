@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from gateway.clock import monotonic_ns
 from gateway.errors import GatewayError, OwnFault
 from gateway.exchange import SKIP, Again, Attempt, Exchange, Keep, Target
 from gateway.log import get
@@ -92,7 +92,8 @@ class Asking(Strand):
         now_ns = monotonic_ns()
         spent_ns = self.exchange.spent_ns
         if spent_ns is not None:
-            spent_ns[hook.place] += now_ns - since_ns
+            place = hook.place
+            spent_ns[place] = spent_ns[place] + (now_ns - since_ns)
         return now_ns
 
     async def _limit(self) -> Reply | None:

@@ -8,11 +8,11 @@ connection where the kept one had died before anything of it was acknowledged.
 from __future__ import annotations
 
 import asyncio
-from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway import message
 from gateway.asking import NO_TARGET, Asking
+from gateway.clock import monotonic_ns
 from gateway.errors import OwnFault, UpstreamFault
 from gateway.exchange import Attempt
 from gateway.relay import LAST_CHUNK

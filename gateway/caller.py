@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, cast
 
 import httptools
 
 from gateway.body import RequestBody
 from gateway.chunks import Chunks
+from gateway.clock import monotonic_ns
 from gateway.exchange import Exchange
 from gateway.refusal import Refusal, refusal_bytes
 from gateway.tcp import is_gone, reset, unacknowledged
@@ -148,7 +148,7 @@ class Caller(asyncio.Protocol):
         self._active = False
         self._stalled_ns = 0
         self._drain_bytes = 0
-        self._since_ns = time.monotonic_ns()
+        self._since_ns = monotonic_ns()
 
     # -- the seam ----------------------------------------------------------------------------------
 
@@ -216,7 +216,7 @@ class Caller(asyncio.Protocol):
         if self.transport.is_closing():
             return
         self.state = CLOSED
-        self._since_ns = time.monotonic_ns()
+        self._since_ns = monotonic_ns()
         if reset_too:
             self._resets = True  # once the last byte has arrived: see `check`
             self.listener.clock.watch_quickly(self)
@@ -292,7 +292,7 @@ class Caller(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.is_full = True
-        self._stalled_ns = time.monotonic_ns()
+        self._stalled_ns = monotonic_ns()
 
     def resume_writing(self) -> None:
         self.is_full = False
@@ -398,7 +398,7 @@ class Caller(asyncio.Protocol):
         if found < 0:
             if not start:
                 self.state = HEAD
-                self._since_ns = time.monotonic_ns()
+                self._since_ns = monotonic_ns()
                 head += data
             self._feed_head(data, len(head))
             return
@@ -518,7 +518,7 @@ class Caller(asyncio.Protocol):
         self._expects = screened.expects
         self._body_left = size or 0
         self._body_bytes = self._rate_bytes = 0
-        self._body_since_ns = time.monotonic_ns()
+        self._body_since_ns = monotonic_ns()
         if rest:
             self._receive_body(rest)
         return body if self.state in (BODY, BUSY) else None
@@ -619,7 +619,7 @@ class Caller(asyncio.Protocol):
         Closing over unread bytes would make the kernel send a reset that can destroy the answer on
         its way (RFC 9112 section 9.6).
         """
-        self._since_ns = time.monotonic_ns()
+        self._since_ns = monotonic_ns()
         if (unread or self._buffer) and self.transport.can_write_eof():
             self.state = LINGER
             self._buffer.clear()

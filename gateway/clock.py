@@ -16,6 +16,9 @@ from gateway.log import get
 
 log = get("clock")
 
+# Read a dozen times per request; a constant of ours costs the compiled core no look-up.
+monotonic_ns: Final = time.monotonic_ns
+
 # Deadlines are seconds; a quarter of one is exact enough and costs 10,000 connections under 1 % of
 # a core.
 TICK_S: Final = 0.25

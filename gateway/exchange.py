@@ -7,15 +7,15 @@ keeps private memory in `exchange.notes[NAME]`; a fact that two plugins need is 
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import orjson
 
+from gateway.clock import monotonic_ns
 from gateway.dialects import dialect_of
 from gateway.headers import Headers
+from gateway.ids import uuid7
 from gateway.shapes import Flat, Passed, paired
 
 if TYPE_CHECKING:
@@ -244,7 +244,7 @@ class Exchange:
     ) -> None:
         # accept
         self._id: str | None = None
-        self.started_ns = time.monotonic_ns()
+        self.started_ns = monotonic_ns()
         self.method = method  # as sent: b"POST"
         self.target = target  # the request target's bytes, path and query
         self.version = version  # "1.1" or "1.0"
@@ -296,7 +296,7 @@ class Exchange:
         for.
         """
         if self._id is None:
-            self._id = _uuid7()
+            self._id = uuid7()
         return self._id
 
     @property
@@ -412,27 +412,3 @@ class Exchange:
                 "gate() needs a running exchange; call it from a hook before `answer`"
             )
         self.line.gate(awaitable)
-
-
-# Ids of one millisecond share its time and its random half, and count up in between (RFC 9562
-# section 6.2, method 1): a millisecond costs what one id would, and the ids cost next to nothing.
-_COUNTS: Final = tuple(f"{count:03x}" for count in range(4096))
-_VARIANTS: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
-_ms = 0
-_count = 0
-_time_half = ""
-_random_half = ""
-
-
-def _uuid7() -> str:
-    global _ms, _count, _time_half, _random_half
-    now_ms = time.time_ns() // 1_000_000
-    _count += 1
-    if now_ms != _ms or _count > 4095:
-        _ms = now_ms
-        stamp = f"{now_ms:012x}"
-        random = os.urandom(9).hex()
-        _count = int(random[16:], 16)  # begins anywhere in the first sixteenth
-        _time_half = f"{stamp[:8]}-{stamp[8:]}-7"
-        _random_half = f"-{_VARIANTS[random[0]]}{random[1:4]}-{random[4:16]}"
-    return f"{_time_half}{_COUNTS[_count]}{_random_half}"

@@ -15,12 +15,12 @@ anything, after it only the upstream's own bytes, or a cut.
 from __future__ import annotations
 
 import asyncio
-from time import monotonic_ns
 from typing import TYPE_CHECKING, Final
 
 from gateway import message
 from gateway.asking import FAULT
 from gateway.attempting import Attempting
+from gateway.clock import monotonic_ns
 from gateway.dialects import shape_error
 from gateway.errors import CallerFault, GatewayError, OwnFault, UpstreamFault
 from gateway.exchange import (

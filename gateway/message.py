@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.headers import Headers
     from gateway.reply import Head
 
+OK: Final = b"HTTP/1.1 200 OK\r\n"  # as nearly always
 CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
 CLOSE: Final = b"Connection: close\r\n"
 KEEP: Final = b"Connection: keep-alive\r\n"  # HTTP/1.0 only: there it has to be said
@@ -29,7 +30,7 @@ _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"connecti
 _NEVER_UP: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect"}
 # Status lines are few; the cache is bounded because the reason phrase is the upstream's.
 _STATUS_LINES_MAX: Final = 256
-_status_lines: dict[tuple[int, bytes], bytes] = {}
+_status_lines: Final[dict[tuple[int, bytes], bytes]] = {}
 _date: tuple[int, bytes] = (0, b"")
 
 
@@ -95,6 +96,8 @@ def date() -> bytes:
 
 def status_line(status: int, reason: bytes) -> bytes:
     """The first line of an answer; `OwnFault` for one that a plugin spoiled."""
+    if status == 200 and reason == b"OK":
+        return OK
     line = _status_lines.get((status, reason))
     if line is not None:
         return line

@@ -34,10 +34,16 @@ _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,
 _REMEMBERED_MAX: Final = 1024
 _REMEMBERED_BYTES_MAX: Final = 256
 
+_DROP: Final = 0
+_HOSTS: Final = 1
+_LENGTH: Final = 2
+_CODING: Final = 3
+_CONNECTION: Final = 4
+_EXPECT: Final = 5
+_ORIGIN: Final = 6
+_SITE: Final = 7
+_CONTROL: Final = 8
 _KINDS_COUNT: Final = 9
-_DROP, _HOSTS, _LENGTH, _CODING, _CONNECTION, _EXPECT, _ORIGIN, _SITE, _CONTROL = range(
-    _KINDS_COUNT
-)
 # With one of these in it, a head is gone through field by field.
 _ODD: Final = frozenset({_CODING, _EXPECT, _ORIGIN, _SITE, _CONTROL})
 _KEEPS: Final = (b"keep-alive", b"Keep-Alive")

@@ -6,28 +6,41 @@ request: they are written straight as text.
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
-from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from gateway.clock import monotonic_ns
+
 if TYPE_CHECKING:
     from gateway.exchange import Exchange
 
+_time_ns: Final = time.time_ns  # see `gateway.clock`
 # A path is the caller's to choose, as long as a head may be; what a log shows of it is not.
 SHOWN_PATH_BYTES_MAX: Final = 1024
 # Names, paths and peers recur. Strings kept ready as JSON, of at most so many characters each.
 QUOTED_MAX: Final = 4096
 QUOTED_CHARS_MAX: Final = 128
-_quoted: dict[str, str] = {}
-_paths: dict[bytes, str] = {}
-# The text of the last second told, and where the clock of the day stood then beside the monotonic.
-_second = -1
-_shown_second = ""
+_quoted: Final[dict[str, str]] = {}
+_paths: Final[dict[bytes, str]] = {}
 _THOUSANDTHS: Final = tuple([f"{number:03d}" for number in range(1000)])
 # Most times are below a millisecond.
 _BELOW_ONE: Final = tuple([f"0.{number:03d}" for number in range(1000)])
+
+
+class Told:
+    """The last second that was told of, as text."""
+
+    __slots__ = ("second_ns", "text")
+
+    def __init__(self) -> None:
+        self.second_ns = -1_000_000_000
+        self.text = ""
+
+
+_told: Final = Told()
 
 
 def record(exchange: Exchange, event: str) -> bytes:
@@ -120,14 +133,15 @@ def time_of_day(at_ns: int) -> str:
     """An instant of the monotonic clock as ISO 8601 in UTC to the millisecond, by what the clock of
     the day says now.
     """
-    global _second, _shown_second
-    ns = time_ns() - monotonic_ns() + at_ns
-    ms = ns // 1_000_000
-    second = ms // 1000
-    if second != _second:
-        _second = second
-        _shown_second = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
-    return f"{_shown_second}{_THOUSANDTHS[ms - 1000 * second]}Z"
+    ns = _time_ns() - monotonic_ns() + at_ns
+    told = _told
+    ms = (ns - told.second_ns) // 1_000_000
+    if not 0 <= ms < 1000:
+        second = ns // 1_000_000_000
+        ms = ns // 1_000_000 - second * 1000
+        told.second_ns = second * 1_000_000_000
+        told.text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
+    return f"{told.text}{_THOUSANDTHS[ms]}Z"
 
 
 def _spent_outside(exchange: Exchange, now: int) -> tuple[int | None, int | None]:

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import httptools
 
+from gateway.clock import monotonic_ns
 from gateway.errors import UpstreamFault
 from gateway.framing import REASONS, is_reason_safe, sort_fields
 from gateway.headers import Headers
@@ -238,7 +238,7 @@ class Upstream(asyncio.Protocol):
         self._spent = False
         self._wrong = ""
         self._active = False
-        self._since_ns = time.monotonic_ns()
+        self._since_ns = monotonic_ns()
         self._paused = False
         self._paused_writing = False
         self._uploading = False
@@ -392,7 +392,7 @@ class Upstream(asyncio.Protocol):
                 self._is_new, answer.reason = False, b""  # the answer's own head is to come
                 return
         answer.status = status
-        answer.first_byte_ns = time.monotonic_ns()
+        answer.first_byte_ns = monotonic_ns()
         wrong = sort_fields(answer, fields, version)
         if wrong or (answer.reason not in REASONS and not is_reason_safe(answer.reason)):
             self._wrong = wrong or "control bytes in the reason phrase"

@@ -18,7 +18,7 @@ LONGER: dict[str, tuple[int, str]] = {
         670,
         "one connection is one state machine; its states share their fields",
     ),
-    "gateway/exchange.py": (440, "the record that flows; half of it is the list of its fields"),
+    "gateway/exchange.py": (414, "the record that flows; half of it is the list of its fields"),
     "gateway/line.py": (515, "one request from accept to account, to be read top to bottom"),
     "gateway/plugins.py": (393, "each fault of a plugin has its own message and way out"),
     "gateway/refusal.py": (345, "each thing refused has its own reason and message"),
