@@ -27,12 +27,12 @@ class Millisecond:
         self.random_half = ""
 
     def begin(self, ms: int) -> None:
-        stamp = f"{ms:012x}"
-        random = os.urandom(9).hex()
+        random = os.urandom(9)
+        text = (ms.to_bytes(6, "big") + random).hex()
         self.ms = ms
-        self.count = int(random[16:], 16)  # begins anywhere in the first sixteenth
-        self.time_half = f"{stamp[:8]}-{stamp[8:]}-7"
-        self.random_half = f"-{_VARIANTS[random[0]]}{random[1:4]}-{random[4:16]}"
+        self.count = random[8]  # begins anywhere in the first sixteenth
+        self.time_half = f"{text[:8]}-{text[8:12]}-7"
+        self.random_half = f"-{_VARIANTS[text[12]]}{text[13:16]}-{text[16:28]}"
 
 
 _now: Final = Millisecond()
