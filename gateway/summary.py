@@ -24,7 +24,6 @@ SHOWN_PATH_BYTES_MAX: Final = 1024
 QUOTED_MAX: Final = 4096
 QUOTED_CHARS_MAX: Final = 128
 _quoted: Final[dict[str, str]] = {}
-_paths: Final[dict[bytes, str]] = {}
 _THOUSANDTHS: Final = tuple([f"{number:03d}" for number in range(1000)])
 # Most times are below a millisecond.
 _BELOW_ONE: Final = tuple([f"0.{number:03d}" for number in range(1000)])
@@ -40,7 +39,20 @@ class Told:
         self.text = ""
 
 
+class Asked:
+    """What was asked last of a target, as text."""
+
+    __slots__ = ("gateway", "method", "provider", "text")
+
+    def __init__(self, method: bytes, gateway: str, provider: str | None, text: str) -> None:
+        self.method = method
+        self.gateway = gateway
+        self.provider = provider
+        self.text = text
+
+
 _told: Final = Told()
+_known: Final[dict[bytes, Asked]] = {}
 
 
 def record(exchange: Exchange, event: str) -> bytes:
@@ -54,55 +66,46 @@ def record(exchange: Exchange, event: str) -> bytes:
     attempt = exchange.attempt
     if attempt is not None:
         provider = attempt.target.provider
-    parts = [
-        '{"timestamp":"',
-        time_of_day(ended),
-        '","level":"info","event":',
-        _json(event),
-        ',"id":"',
-        exchange.id,
-        '"',
-    ]
-    if exchange.parent_id is not None:
-        parts += (',"parent_id":', _json(exchange.parent_id))
-    parts += (
-        ',"method":',
-        _json(exchange.method.decode("ascii", "backslashreplace")),
-        ',"path":',
-        _paths.get(exchange.target) or _path(exchange.target),
-        ',"gateway":',
-        _json(exchange.gateway),
-    )
-    if provider is not None:
-        parts += (',"provider":', _json(provider.name))
-    if exchange.model is not None:
-        parts += (',"model":', _json(exchange.model))
-    if exchange.status is not None:
-        parts += (',"status":', str(exchange.status))
     outcome = exchange.outcome
-    parts += (',"outcome":', "null" if outcome is None else _json(outcome))
+    # Appended one by one: as tuples of two they would cost the compiled core four times as much.
+    parts = ['{"timestamp":"', time_of_day(ended), '","level":"info","event":', _json(event)]
+    parts.append(',"id":"' + exchange.id + '"')
+    if exchange.parent_id is not None:
+        parts.append(',"parent_id":' + _json(exchange.parent_id))
+    parts.append(_asked(exchange, None if provider is None else provider.name))
+    if exchange.model is not None:
+        parts.append(',"model":' + _json(exchange.model))
+    if exchange.status is not None:
+        parts.append(',"status":')
+        parts.append(str(exchange.status))
+    parts.append(',"outcome":')
+    parts.append("null" if outcome is None else _json(outcome))
     if exchange.error is not None:
-        parts += (',"error":', _json(exchange.error.code))
-    parts += (',"attempts":', str(len(exchange.attempts)), ',"peer":', _json(exchange.peer))
+        parts.append(',"error":' + _json(exchange.error.code))
+    parts.append(',"attempts":')
+    parts.append(str(len(exchange.attempts)))
+    parts.append(',"peer":')
+    parts.append(_json(exchange.peer))
     if exchange.identity is not None and exchange.identity.key_id is not None:
-        parts += (',"key_id":', _json(exchange.identity.key_id))
-    parts += (
-        ',"bytes_received":',
-        str(exchange.bytes_received),
-        ',"bytes_sent":',
-        str(exchange.bytes_sent),
-        ',"duration_ms":',
-        _ms(ended - started),
-    )
+        parts.append(',"key_id":' + _json(exchange.identity.key_id))
+    parts.append(',"bytes_received":')
+    parts.append(str(exchange.bytes_received))
+    parts.append(',"bytes_sent":')
+    parts.append(str(exchange.bytes_sent))
+    parts.append(',"duration_ms":')
+    parts.append(_ms(ended - started))
     if answered is not None:
-        parts += (',"head_ms":', _ms(answered - started))
+        parts.append(',"head_ms":')
+        parts.append(_ms(answered - started))
     if attempt is not None:
         sent, first = attempt.sent_ns, attempt.first_byte_ns
         if attempt.connected_ns is not None:
-            parts += (',"connect_ms":', _ms(attempt.connected_ns - attempt.started_ns))
+            parts.append(',"connect_ms":' + _ms(attempt.connected_ns - attempt.started_ns))
         if first is not None and sent is not None:
-            parts += (',"upstream_ms":', _ms(first - sent))
-    return ("".join(parts) + "}").encode()
+            parts.append(',"upstream_ms":')
+            parts.append(_ms(first - sent))
+    parts.append("}")
+    return "".join(parts).encode()
 
 
 def server_timing(exchange: Exchange) -> bytes:
@@ -121,11 +124,15 @@ def server_timing(exchange: Exchange) -> bytes:
         names = exchange.plan.plugins
         for place, ns in enumerate(spent):
             if ns:
-                parts += (", plugin-", names[place], ";dur=", _ms(ns))
+                parts.append(", plugin-")
+                parts.append(names[place])
+                parts.append(";dur=")
+                parts.append(_ms(ns))
     if connect is not None:
-        parts += (", connect;dur=", _ms(connect))
+        parts.append(", connect;dur=" + _ms(connect))
     if upstream is not None:
-        parts += (", upstream;dur=", _ms(upstream))
+        parts.append(", upstream;dur=")
+        parts.append(_ms(upstream))
     return "".join(parts).encode()
 
 
@@ -183,12 +190,24 @@ def _json(text: str) -> str:
     return found
 
 
-def _path(target: bytes) -> str:
-    """The path of a request target as JSON."""
-    path = target.partition(b"?")[0][:SHOWN_PATH_BYTES_MAX]
-    found = orjson.dumps(path.decode("utf-8", "backslashreplace")).decode()
-    if len(target) <= QUOTED_CHARS_MAX:
-        if len(_paths) >= QUOTED_MAX:
-            _paths.clear()
-        _paths[target] = found
-    return found
+def _asked(exchange: Exchange, provider: str | None) -> str:
+    """What was asked of whom, as members of the record: method, path, gateway and provider."""
+    known = _known.get(exchange.target)
+    if (
+        known is not None
+        and known.method == exchange.method
+        and known.gateway == exchange.gateway
+        and known.provider == provider
+    ):
+        return known.text
+    path = exchange.target.partition(b"?")[0][:SHOWN_PATH_BYTES_MAX]
+    text = f',"method":{_json(exchange.method.decode("ascii", "backslashreplace"))}'
+    text += f',"path":{_json(path.decode("utf-8", "backslashreplace"))}'
+    text += f',"gateway":{_json(exchange.gateway)}'
+    if provider is not None:
+        text += f',"provider":{_json(provider)}'
+    if len(exchange.target) <= QUOTED_CHARS_MAX:
+        if len(_known) >= QUOTED_MAX:
+            _known.clear()
+        _known[exchange.target] = Asked(exchange.method, exchange.gateway, provider, text)
+    return text

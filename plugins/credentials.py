@@ -16,6 +16,7 @@ from gateway import Attempt, Exchange, Secret, hookimpl
 
 # A scheme alone, or nothing: what clients send that were given an empty key.
 EMPTY: Final = frozenset({b"", b"bearer", b"basic", b"token", b"key"})
+EMPTY_BYTES_MAX: Final = 16  # they may stand among spaces
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,7 +57,7 @@ def _is_there(attempt: Attempt, names: frozenset[bytes]) -> bool:
     """Whether the caller brought a credential. Empty ones are none, and are taken out."""
     found = attempt.among(names)
     for _, value in found:
-        if value.strip().lower() not in EMPTY:
+        if len(value) > EMPTY_BYTES_MAX or value.strip().lower() not in EMPTY:
             return True
     if found:
         _drop(attempt, names)

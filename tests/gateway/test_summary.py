@@ -82,13 +82,31 @@ def test_whatever_stands_in_it_it_is_json(text, target, ns):
         assert found["duration_ms"] == pytest.approx(ns / 1e6, abs=0.000501)
 
 
+def test_one_target_may_be_asked_for_in_many_ways():
+    for _ in range(2):
+        for method, gateway, provider in [
+            (b"GET", "a", "openai"),
+            (b"POST", "a", "openai"),
+            (b"POST", "b", "openai"),
+            (b"POST", "b", "anthropic"),
+            (b"POST", "b", None),
+        ]:
+            made = over(b"same")
+            made.method, made.gateway = method, gateway
+            other = None if provider is None else exchange(provider=provider).provider
+            made.provider = other
+            found = told(made)
+            assert (found["method"], found["gateway"]) == (method.decode(), gateway)
+            assert found.get("provider") == provider
+
+
 def test_what_is_remembered_of_callers_words_is_bounded():
     for number in range(summary.QUOTED_MAX + 10):
         made = over(b"%d" % number)
         made.model = str(number)
         assert (told(made)["model"], told(made)["path"]) == (str(number), f"/openai/{number}")
         assert len(summary._quoted) <= summary.QUOTED_MAX
-        assert len(summary._paths) <= summary.QUOTED_MAX
+        assert len(summary._known) <= summary.QUOTED_MAX
     made = over()
     made.model = "x" * 1000
     assert told(made)["model"] == made.model
