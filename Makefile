@@ -29,7 +29,7 @@ UV := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes
 	--no-emit-index-url --no-annotate --no-header
 
 # Debian's packages for what pip has not: command, colon, package.
-DEBIAN := curl:curl nginx:nginx-light node:nodejs npm:npm wrk:wrk
+DEBIAN := curl:curl haproxy:haproxy nginx:nginx-light node:nodejs npm:npm wrk:wrk
 export PATH := $(PATH):/usr/sbin
 
 # Installs packages if we may; otherwise says what to type and goes on.
@@ -78,6 +78,11 @@ battery: $(TESTING) debian node ## the tests at their full sizes
 bench: $(TESTING) debian $(COMPILED) ## measure the overhead beside nginx and print a table
 	@$(BIN)/python -m bench compare $(ARGS)
 
+.PHONY: bench-field
+bench-field: $(TESTING) debian $(COMPILED) ## the same beside Envoy, HAProxy and other LLM gateways, which it installs
+	@$(BIN)/python -m bench peers install || true
+	@$(BIN)/python -m bench compare --peer all $(ARGS)
+
 .PHONY: bench-check
 bench-check: $(TESTING) debian $(COMPILED) ## the same, shorter, and fail past the bar
 	@$(BIN)/python -m bench check $(ARGS)
@@ -99,6 +104,9 @@ lock: ## renew the lock files (needs uv and npm)
 	printf 'setuptools>=70.1\n' | $(UV) $(ARGS) pyproject.toml - -o requirements.lock
 	$(UV) $(ARGS) tests/requirements.in -o tests/requirements.lock
 	cd tests/sdk && npm install --package-lock-only
+	for name in envoy litellm tensorzero; do \
+		$(UV) $(ARGS) bench/peers/locks/$$name.in -o bench/peers/locks/$$name.lock; done
+	cd bench/peers/locks/portkey && npm install --package-lock-only --ignore-scripts
 
 .PHONY: clean
 clean: ## remove what these commands made

@@ -93,21 +93,35 @@ def shared(rounds: int, seconds: float) -> Callable[[Callable[..., None]], Calla
 @click.option(
     "--plugins", multiple=True, help="The gateway's: none, issue, or a,b,c; python:none and so on."
 )
+@click.option(
+    "--peer", "others", multiple=True, help="One more of the field, see peers list; or all."
+)
 @click.option("--base-only", is_flag=True, help="Without the gateway.")
-@click.option("--scenario", "names", multiple=True, help="unary, large, single, sse, ttft, memory.")
+@click.option(
+    "--scenario",
+    "names",
+    multiple=True,
+    help="unary, small, large, single, few, sse, ttft, memory.",
+)
 @click.option("--streams", default=200, show_default=True, help="Of the sse scenario.")
 @click.option("--open-streams", default=3000, show_default=True, help="Of the memory scenario.")
 @click.option("--report", type=click.Path(path_type=Path), help="Write the table as Markdown.")
 @click.option("--plot/--no-plot", default=True, show_default=True)
 @click.option("--check", "judged", is_flag=True, help="Exit 1 past the bar.")
-def compare(plugins: tuple[str, ...], names: tuple[str, ...], base_only: bool, **rest: Any) -> None:
-    """Direct, nginx and the gateway with each list of plugins, in alternating rounds."""
-    from bench import peers, table  # noqa: PLC0415
-    from bench.scenarios import USUAL  # noqa: PLC0415
+def compare(
+    plugins: tuple[str, ...],
+    others: tuple[str, ...],
+    names: tuple[str, ...],
+    base_only: bool,
+    **rest: Any,
+) -> None:
+    """Direct, nginx and the gateway with each list of plugins, in alternating rounds.
 
-    lists = () if base_only else plugins or ("none", "issue", "python:none", "python:issue")
-    ours = [peers.gateway(name) for name in lists]
-    table.full([peers.DIRECT, peers.PLAIN, *ours], names or USUAL, **rest)
+    With --peer, others of the field too; whoever is not installed is left out and named.
+    """
+    from bench import table  # noqa: PLC0415
+
+    table.full(*table.chosen(plugins, others, names, base_only=base_only), **rest)
 
 
 @main.command()
@@ -137,6 +151,37 @@ def plugins(names: tuple[str, ...], sse: bool, rounds: int, seconds: float, core
     from bench import table  # noqa: PLC0415
 
     table.plugins(names, ("unary", "sse") if sse else ("unary",), rounds, seconds, cores)
+
+
+@main.group()
+def peers() -> None:
+    """Proxies of the field to compare with, each in a folder of its own in bench/.cache."""
+
+
+@peers.command()
+@click.argument("names", nargs=-1)
+def install(names: tuple[str, ...]) -> None:
+    """Install these, or all: as they are locked, by hash, with no script of theirs run.
+
+    One that cannot be installed is named with the reason, and the others go on; then exit 1.
+    """
+    from bench.peers import field  # noqa: PLC0415
+
+    try:
+        chosen = field.named(names or [field.ALL])
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="NAMES") from error
+    failed = field.install(field.FIELD[peer.kind] for peer in chosen)
+    raise SystemExit(1 if failed else 0)
+
+
+@peers.command(name="list")
+def list_peers() -> None:
+    """Name them, with the version and whether they can run here."""
+    from bench.peers import field  # noqa: PLC0415
+
+    for name, version, here in field.listed():
+        click.echo(f"{name:<12}{version:<40}{here}")
 
 
 if __name__ == "__main__":

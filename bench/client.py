@@ -85,11 +85,12 @@ class Caller(asyncio.Protocol):
 
 
 class Unary(Caller):
-    """Wants a whole body of so many bytes."""
+    """Wants a whole body of so many bytes; of so many at least where it is not `exact`."""
 
-    def __init__(self, owner: Owner, request: bytes, size: int) -> None:
+    def __init__(self, owner: Owner, request: bytes, size: int, *, exact: bool = True) -> None:
         super().__init__(owner, request)
         self.size = size
+        self.exact = exact
         self.got = 0
         self.body: Body | None = None
 
@@ -115,7 +116,8 @@ class Unary(Caller):
             return
         self.got += len(mine)
         if body.done:
-            self.end() if self.got == self.size and not beyond else self.fail("wrong body")
+            right = self.got == self.size if self.exact else self.got >= self.size
+            self.end() if right and not beyond else self.fail("wrong body")
 
 
 class Reader(Caller):

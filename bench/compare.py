@@ -12,7 +12,6 @@ import contextlib
 import csv
 import os
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -33,11 +32,11 @@ from bench.peers import (
     Running,
     missing,
     mock_upstream,
-    nginx_path,
     running,
+    versions,
 )
 from bench.processes import can_pin, raise_open_files
-from bench.scenarios import FRESH, SCENARIOS, Settings, Values
+from bench.scenarios import FRESH, SCENARIOS, Settings, Values, warm
 from bench.spread import Middle, middle, ratios
 
 RESULTS = ROOT / "bench" / "results"
@@ -123,7 +122,7 @@ def compare(
     folder: Path,
 ) -> Results:
     """Run it all; `raw.csv` in the folder grows as it goes."""
-    results = Results(peers, notes(settings))
+    results = Results(peers, notes(settings, peers))
     progress = Progress(rounds * len(peers) * len(scenarios))
     with contextlib.ExitStack() as stack:
         raw = stack.enter_context((folder / "raw.csv").open("w", newline=""))
@@ -134,7 +133,10 @@ def compare(
         standing = {}
         if any(name in SCENARIOS for name in scenarios):
             for peer in peers:
-                standing[peer] = stack.enter_context(running(peer, upstream, settings.cores))
+                target = stack.enter_context(running(peer, upstream, settings.cores))
+                standing[peer] = target
+                if not target.exact:
+                    warm(target, settings)
         stack.callback(progress.end)
         for number in range(1, rounds + 1):
             progress.round(f"round {number} of {rounds}")
@@ -208,7 +210,7 @@ def parse_cores(text: str) -> Cores:
     return Cores(*wanted)
 
 
-def notes(settings: Settings) -> list[str]:
+def notes(settings: Settings, peers: Sequence[Peer]) -> list[str]:
     """What a reader must know to judge the numbers."""
     cores = settings.cores
     if cores.proxy is None:
@@ -218,19 +220,19 @@ def notes(settings: Settings) -> list[str]:
     else:
         pinned = f"Proxy on core {cores.proxy}, mock on {cores.mock}, load on {cores.load}."
     loop = "wrk" if wrk.installed() else "our own generator (wrk is not installed)"
-    return [", ".join(versions()) + ".", f"{pinned} Closed loops by {loop}."]
+    return [
+        ", ".join([*surroundings(), *versions(peers)]) + ".",
+        f"{pinned} Closed loops by {loop}.",
+    ]
 
 
-def versions() -> Iterator[str]:
+def surroundings() -> Iterator[str]:
     yield f"{processor()}, {os.cpu_count()} cores"
     yield f"{platform.system()} {platform.release()}"
     yield f"Python {platform.python_version()}"
     for name in ("uvloop", "httptools", "aiohttp"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             yield f"{name} {metadata.version(name)}"
-    if path := nginx_path():
-        told = subprocess.run([path, "-v"], capture_output=True, text=True, timeout=5, check=False)
-        yield told.stderr.strip().rpartition(" ")[2].replace("/", " ")
 
 
 def processor() -> str:

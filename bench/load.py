@@ -27,8 +27,9 @@ import uvloop
 
 from bench import wrk
 from bench.client import Caller, Reader, Unary
-from bench.options import BODY, Options, fields_of, request_of
+from bench.options import Options, body_of, fields_of, request_of
 from bench.processes import UNKNOWN, Usage, usage
+from bench.shapes import text_of
 from bench.spread import Spread, spread
 
 TICK_S = 0.001
@@ -78,7 +79,8 @@ def measure_wrk(options: Options) -> Figures:
     """
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         lua = Path(folder) / "request.lua"
-        lua.write_text(wrk.script("POST", BODY, fields_of(options)))
+        body = options.body or body_of(options.script)
+        lua.write_text(wrk.script("POST", body, fields_of(options)))
         before, began = usage(options.pid), time.monotonic()
         told = wrk.run(options.url, lua, options.connections, options.seconds)
         after, wall = usage(options.pid), time.monotonic() - began
@@ -198,7 +200,8 @@ class Run:
         script = self.options.script
         if script.sse:
             return Reader(self, self.request, script.sse)
-        return Unary(self, self.request, script.json)
+        least = script.json if self.options.exact else len(text_of(script.shape, script.json))
+        return Unary(self, self.request, least, exact=self.options.exact)
 
     def ready(self, caller: Caller, now_ns: int) -> None:
         """A caller without work: the next at once, or the oldest that is due, or rest."""

@@ -12,6 +12,8 @@ BODY = (
     b'{"model":"bench-1","messages":[{"role":"user","content":"Say something about the weather '
     b'in the north."}],"temperature":0.7,"max_tokens":100,"stream":false}'
 )
+# Gateways that take a body apart go by it, and not by the mock's script.
+STREAM_BODY = BODY.replace(b'"stream":false', b'"stream":true')
 # What a caller sends with each request; the key is as long as real ones are.
 FIELDS = {
     "User-Agent": "bench/1",
@@ -37,6 +39,14 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     pid: int | None = None
     wrk: bool = False
     fields: dict[str, str] = {}
+    # Empty for the usual one.
+    body: bytes = b""
+    # Whether answers are the mock's own bytes; else they must be no shorter than its text.
+    exact: bool = True
+
+
+def body_of(script: Script) -> bytes:
+    return STREAM_BODY if script.sse else BODY
 
 
 def fields_of(options: Options) -> dict[str, str]:
@@ -46,9 +56,10 @@ def fields_of(options: Options) -> dict[str, str]:
 def request_of(options: Options) -> bytes:
     parts = urlsplit(options.url)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    fields = {"Host": parts.netloc, **fields_of(options), "Content-Length": str(len(BODY))}
+    body = options.body or body_of(options.script)
+    fields = {"Host": parts.netloc, **fields_of(options), "Content-Length": str(len(body))}
     lines = [f"POST {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode() + BODY
+    return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
 
 
 def url_of(base: str, script: Script) -> str:

@@ -15,8 +15,13 @@ THEMES = {
 }
 BASE_COLOUR = "#8b949e"
 OUR_COLOUR = "#2f81f7"
+# Where the most is so many times the least, the small bars would all look the same.
+LINEAR_MAX = 20
 PANELS = (
     ("unary.cpu_us", "CPU per request, times nginx", True),
+    ("small.cpu_us", "CPU per 1 KB answer, times nginx", True),
+    ("large.cpu_us", "CPU per 100 KB answer, times nginx", True),
+    ("few.cpu_us", "CPU per chunk of 20 streams, times nginx", True),
     ("sse.cpu_us", "CPU per streamed chunk, times nginx", True),
     ("memory.stream_kb", "KB per open stream", False),
 )
@@ -46,12 +51,17 @@ def draw(panels: list[tuple[str, dict[str, Middle]]], theme: str, folder: Path) 
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
     colours = THEMES[theme]
+    # Three beside each other, and four as a square: a page is no wider.
+    across = 2 if len(panels) == 4 else min(3, len(panels))
+    down = -(-len(panels) // across)
     height = 0.7 + 0.5 * max(len(values) for _, values in panels)
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(4.2 * len(panels), height), squeeze=False, layout="constrained"
+        down, across, figsize=(4.6 * across, height * down), squeeze=False, layout="constrained"
     )
     figure.set_facecolor(colours["ground"])
-    for axis, (title, values) in zip(axes[0], panels, strict=True):
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    for axis, (title, values) in zip(axes.flat, panels, strict=False):
         panel(axis, title, values, colours)
     path = folder / f"compare-{theme}.png"
     figure.savefig(path, dpi=144)
@@ -70,16 +80,25 @@ def panel(axis: Any, title: str, values: dict[str, Middle], colours: dict[str, s
         names,
         medians,
         xerr=ranges,
-        color=[BASE_COLOUR if name == PLAIN.name else OUR_COLOUR for name in names],
+        color=[OUR_COLOUR if name.startswith("weir ") else BASE_COLOUR for name in names],
         ecolor=colours["ink"],
         height=0.6,
     )
-    labels = axis.bar_label(drawn, [f"{median:.2f}" for median in medians], padding=4)
+    labels = axis.bar_label(
+        drawn, [f"{median:,.{0 if median >= 100 else 2}f}" for median in medians], padding=4
+    )
     for label in labels:
         label.set_color(colours["ink"])
     axis.invert_yaxis()
-    axis.margins(x=0.18)
-    axis.set_title(title, color=colours["ink"], fontsize=10, loc="left")
+    if max(medians) > LINEAR_MAX * min(medians) > 0:
+        # Bars begin at nothing, which a logarithm has not: half of the least will do.
+        axis.set_xscale("log")
+        axis.set_xlim(min(medians) / 2, max(medians) * 6)
+        axis.minorticks_off()
+        axis.set_xlabel("logarithmic", color=colours["ink"], fontsize=8)
+    else:
+        axis.margins(x=0.18)
+    axis.set_title(title, color=colours["ink"], fontsize=9, loc="left")
     axis.set_facecolor(colours["ground"])
     axis.tick_params(colors=colours["ink"], length=0)
     for spine in axis.spines.values():

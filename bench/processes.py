@@ -141,6 +141,7 @@ def child(
     core: int | None = None,
     cwd: Path | None = None,
     environment: dict[str, str] | None = None,
+    stdout: IO[bytes] | None = None,
     stderr: IO[bytes] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a process in a group of its own; the whole group is gone when the block is left."""
@@ -150,7 +151,7 @@ def child(
             cwd=cwd,
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=subprocess.PIPE if stdout is None else stdout,
             stderr=stderr,
             start_new_session=True,
         )

@@ -19,6 +19,8 @@ from bench.spread import Middle, Spread
 MOVED_MAX = 0.25
 # Saturated, nginx uses most of its core; less means that others did, or that the load is too weak.
 BUSY_MIN = 0.7
+# The mock sends at a fixed pace; whoever passes on less than this share of it is saturated.
+KEPT_UP_MIN = 0.95
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -38,10 +40,18 @@ LINES = (
     Line("unary.cpu_us", "CPU us per request", 1, ratio=True),
     Line("unary.busy", "core in use, %", 0, 100),
     Line("unary.p99_us", "latency p99, ms", 2, 1e-3),
+    Line("small.rate", "1 KB answers/s, 32 connections"),
+    Line("small.cpu_us", "CPU us per 1 KB answer", 1, ratio=True),
+    Line("small.p99_us", "latency p99 of 1 KB, ms", 2, 1e-3),
     Line("large.rate", "100 KB answers/s"),
     Line("large.cpu_us", "CPU us per 100 KB answer", 1, ratio=True),
+    Line("large.p99_us", "latency p99 of 100 KB, ms", 2, 1e-3),
     Line("single.p50_us_added", "added at 1 connection, p50, ms", 3, 1e-3),
     Line("single.p99_us_added", "added at 1 connection, p99, ms", 3, 1e-3),
+    Line("few.chunk_rate", "chunks/s, 20 streams"),
+    Line("few.cpu_us", "CPU us per chunk of 20 streams", 1, ratio=True),
+    Line("few.way_p50_us_added", "added to an event of 20 streams, p50, ms", 2, 1e-3),
+    Line("few.gap_p99_us", "gap between events of 20 streams, p99, ms", 1, 1e-3),
     Line("sse.chunk_rate", "chunks/s, 200 streams"),
     Line("sse.cpu_us", "CPU us per chunk", 1, ratio=True),
     Line("sse.way_p50_us_added", "added to an event, p50, ms", 2, 1e-3),
@@ -107,13 +117,16 @@ def remarks(results: Results) -> list[str]:
     said = list(results.notes)
     if found := results.middle(DIRECT.name, "unary.mock_us"):
         said.append(f"The mock upstream itself takes {found.median:.1f} us of CPU per request.")
-    used = results.middle(PLAIN.name, "unary.busy")
-    if used is not None and used.median < BUSY_MIN:
-        said.append(
-            f"nginx got only {used.median:.0%} of its core in the closed loop: "
-            "this machine is not idle, take these numbers as a first impression."
-        )
-    for figure in ("unary.cpu_us", "sse.cpu_us"):
+    for figure in ("unary.busy", "small.busy"):
+        used = results.middle(PLAIN.name, figure)
+        if used is not None and used.median < BUSY_MIN:
+            said.append(
+                f"nginx got only {used.median:.0%} of its core in the closed loop: "
+                "this machine is not idle, take these numbers as a first impression."
+            )
+    for figure in ("few.chunk_rate", "sse.chunk_rate"):
+        said.extend(behind(results, figure))
+    for figure in ("unary.cpu_us", "small.cpu_us", "few.cpu_us", "sse.cpu_us"):
         base = results.middle(PLAIN.name, figure)
         if base is not None and base.moved > MOVED_MAX:
             said.append(
@@ -123,11 +136,19 @@ def remarks(results: Results) -> list[str]:
     return said
 
 
+def behind(results: Results, figure: str) -> Iterator[str]:
+    """Who could not pass on streams as fast as they came, so that its lag grew all the time."""
+    for peer in results.peers:
+        found = results.ratio(peer, figure, DIRECT.name)
+        if found is not None and found.median < KEPT_UP_MIN:
+            yield f"{peer} passed on {found.median:.0%} of {figure.partition('.')[0]}'s events."
+
+
 def document(results: Results, rounds: int, seconds: float) -> str:
     """The table with all that is needed to read it alone."""
     intro = (
         f"Medians of {rounds} alternating rounds (range in brackets), {seconds:g} s a figure. "
-        "Requests: POST of 160 B, 600 B of JSON back, kept connections. "
+        "Requests: POST of 160 B, 600 B of JSON back where no size is named, kept connections. "
         "Streams: events of 320 B, 20 ms apart. CPU is user and system time of all the proxy's "
         "processes; ratios are taken inside each round."
     )

@@ -1,9 +1,9 @@
 """What is asked of each peer, and which figures it gives.
 
-unary: as fast as it goes, 32 connections, 160 B of JSON in, 600 B out. large: the same with 100 KB
-out. single: one connection, so that nothing queues. sse: 200 streams of 320 B events, 20 ms apart,
-starts spread evenly. ttft: one short stream at a time. memory: a fresh process is started, asked
-once, and then holds 3,000 streams open.
+unary: as fast as it goes, 32 connections, 160 B of JSON in, 600 B out. small: the same with 1 KB
+out. large: with 100 KB. single: one connection, so that nothing queues. sse: 200 streams of 320 B
+events, 20 ms apart, starts spread evenly. few: 20 such streams. ttft: one short stream at a time.
+memory: a fresh process is started, asked once, and then holds 3,000 streams open.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ KIB = 1024
 # A process has made what it makes lazily, and freed what it frees, this long after its first
 # answer.
 SETTLE_S = 0.7
+WARM_S = 2.0
+WARM_CONNECTIONS = 4
 STREAM = Script(sse=100, gap=20.0, size=320)
+FEW_STREAMS = 20
 SHORT = Script(sse=2, gap=5.0, size=320)
 HELD = Script(sse=60, gap=1000.0, size=320)
 
@@ -48,6 +51,10 @@ Values = dict[str, float]
 
 def unary(target: Running, settings: Settings) -> Values:
     return closed_loop(target, settings, Script(json=600), connections=32)
+
+
+def small(target: Running, settings: Settings) -> Values:
+    return closed_loop(target, settings, Script(json=1_000), connections=32)
 
 
 def large(target: Running, settings: Settings) -> Values:
@@ -82,10 +89,17 @@ def single(target: Running, settings: Settings) -> Values:
 
 
 def sse(target: Running, settings: Settings) -> Values:
+    return streams(target, settings, settings.streams)
+
+
+def few(target: Running, settings: Settings) -> Values:
+    return streams(target, settings, FEW_STREAMS)
+
+
+def streams(target: Running, settings: Settings, count: int) -> Values:
     """Starts are spread over one stream's life, so that restarts never come in a burst."""
     life_s = STREAM.sse * STREAM.gap / 1e3
-    ramp = settings.streams / life_s
-    found = load(target, settings, STREAM, connections=settings.streams, ramp=ramp)
+    found = load(target, settings, STREAM, connections=count, ramp=count / life_s)
     blank = Spread(0, *[math.nan] * 4)
     ttft, gap, added = found.ttft_us or blank, found.gap_us or blank, found.added_us or blank
     return {
@@ -128,13 +142,24 @@ def memory(peer: Peer, settings: Settings) -> Values:
         }
 
 
+def warm(target: Running, settings: Settings) -> None:
+    """What knows what it carries loads and compiles much of itself at its first requests, which a
+    service has behind it. Errors count from the first round on.
+    """
+    short = msgspec.structs.replace(settings, seconds=WARM_S)
+    for script in (Script(json=600), SHORT):
+        load(target, short, script, connections=WARM_CONNECTIONS)
+
+
 def load(target: Running, settings: Settings, script: Script, **rest: object) -> Figures:
     wanted = {
         "url": url_of(target.base, script),
         "script": script,
         "seconds": settings.seconds,
         "pid": target.pid,
-        "fields": settings.fields,
+        "fields": {**settings.fields, **target.fields},
+        "body": target.body(script),
+        "exact": target.exact,
         **rest,
     }
     with load_on(settings.cores.load):
@@ -144,11 +169,15 @@ def load(target: Running, settings: Settings, script: Script, **rest: object) ->
 # Those against a peer that runs all the time, and those that start their own.
 SCENARIOS: dict[str, Callable[[Running, Settings], Values]] = {
     "unary": unary,
+    "small": small,
     "large": large,
     "single": single,
+    "few": few,
     "sse": sse,
     "ttft": ttft,
 }
 FRESH: dict[str, Callable[[Peer, Settings], Values]] = {"memory": memory}
 USUAL = ("unary", "sse", "ttft", "memory")
+# Against the field: a usual answer, a long one, a few streams and many.
+FIELD = ("small", "large", "few", "sse")
 EVERY = (*SCENARIOS, *FRESH)

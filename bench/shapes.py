@@ -54,8 +54,12 @@ def answer(script: Script) -> bytes:
 
 def json_body(shape: Shape, size: int) -> bytes:
     """A whole completion of exactly `size` bytes, or the smallest there is of that shape."""
-    empty = orjson.dumps(WHOLE[shape](""))
-    return orjson.dumps(WHOLE[shape](filler(size - len(empty))))
+    return orjson.dumps(WHOLE[shape](text_of(shape, size)))
+
+
+def text_of(shape: Shape, size: int) -> str:
+    """What the model says in a completion of `size` bytes."""
+    return filler(size - len(orjson.dumps(WHOLE[shape](""))))
 
 
 def error_body(script: Script) -> bytes:

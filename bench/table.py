@@ -19,12 +19,27 @@ from bench.compare import (
     usable,
     write_rows,
 )
-from bench.peers import ISSUE, Peer, gateway
+from bench.peers import DIRECT, ISSUE, PLAIN, Peer, gateway, named
 from bench.processes import end_on_terminate
-from bench.scenarios import EVERY, Settings
+from bench.scenarios import EVERY, FIELD, USUAL, Settings
 
 # A request that gives each plugin something to do.
 BUSY_FIELDS = {"weir-metadata": '{"user":"bench","team":"north","paid":true}'}
+
+
+def chosen(
+    plugins: Sequence[str], names: Sequence[str], scenarios: Sequence[str], *, base_only: bool
+) -> tuple[list[Peer], Sequence[str]]:
+    """Who takes part, and in what: with others of the field the questions are theirs too, and our
+    core stands there as it is served.
+    """
+    try:
+        others = named(names)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--peer") from error
+    usual = ("none", "issue") if others else ("none", "issue", "python:none", "python:issue")
+    ours = [] if base_only else [gateway(name) for name in plugins or usual]
+    return [DIRECT, PLAIN, *ours, *others], scenarios or (FIELD if others else USUAL)
 
 
 def full(

@@ -27,9 +27,12 @@ MODULES = (
     "caller",
     "chunks",
     "clock",
+    "duplex",
     "exchange",
+    "forwarded",
     "framing",
     "gateway",
+    "handshake",
     "headers",
     "ids",
     "line",
@@ -47,12 +50,15 @@ MODULES = (
     "reply",
     "routes",
     "screened",
+    "secure",
     "shapes",
     "sse",
     "strand",
     "summary",
+    "switching",
     "upload",
     "upstream",
+    "websocket",
 )
 
 

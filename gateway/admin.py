@@ -12,11 +12,13 @@ import os
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
+import msgspec
 from aiohttp import web
 
 from gateway.errors import StartError
+from gateway.log import get, set_level
 from gateway.refusal import is_host_allowed
 from gateway.secret import Secret
 
@@ -27,7 +29,27 @@ TOKEN_FILE: Final = "admin.token"  # noqa: S105  a file name, not a token
 # An admin request is a few fields and a small document.
 BODY_BYTES_MAX: Final = 1024 * 1024
 
+LEVELS: Final = ("debug", "info", "warning", "error")  # as in [log] of the configuration
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class _Level(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a request for another log level."""
+
+    level: Literal["debug", "info", "warning", "error"]
+
+
+def open_state(state: Path) -> Secret:
+    """Make the state directory for its owner alone, and the admin token in it."""
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return admin_token(state)
+    except OSError as error:
+        raise StartError(
+            f"state_dir {state}: {error.strerror or error}; "
+            "set state_dir (or WEIR_STATE_DIR) to a directory that can be written"
+        ) from error
 
 
 def admin_token(state: Path) -> Secret:
@@ -84,11 +106,25 @@ def application(
     app.router.add_get("/readyz", ready)
     app.router.add_get("/healthz", ready)
     app.router.add_post("/api/reload", _closed(reload_now, token))
+    app.router.add_post("/api/log", _closed(_set_log_level, token))
     for endpoint in endpoints:
         handler = _closed(endpoint.handler, token) if endpoint.token else endpoint.handler
         app.router.add_route(endpoint.method, endpoint.path, handler)
-    app.on_response_prepare.append(_without_server)
+    app.on_response_prepare.append(without_server)
     return app
+
+
+async def _set_log_level(request: web.Request) -> web.Response:
+    """Change the log's level until the next reload or restart: `{"level": "debug"}`."""
+    try:
+        level = msgspec.json.decode(await request.read(), type=_Level).level
+    except msgspec.DecodeError:
+        wanted = ", ".join(f'"{name}"' for name in LEVELS)
+        text = f'wanted {{"level": ...}} with one of {wanted}'
+        return web.json_response({"error": text}, status=400)
+    before = set_level(level)
+    get("admin").warning("log_level_set", log_level=level, before=before)
+    return web.json_response({"level": level, "before": before})
 
 
 def pages(
@@ -98,7 +134,7 @@ def pages(
     app = web.Application(middlewares=[_host_rule(host, allowed_hosts)])
     for endpoint in endpoints:
         app.router.add_route(endpoint.method, endpoint.path, endpoint.handler)
-    app.on_response_prepare.append(_without_server)
+    app.on_response_prepare.append(without_server)
     app.on_response_prepare.append(_alone)
     return app
 
@@ -109,7 +145,7 @@ async def _alone(_: web.Request, response: web.StreamResponse) -> None:
     response.force_close()
 
 
-async def _without_server(_: web.Request, response: web.StreamResponse) -> None:
+async def without_server(_: web.Request, response: web.StreamResponse) -> None:
     """Tell nobody which software, in which version, this is."""
     response.headers.pop("Server", None)
 

@@ -22,7 +22,8 @@ from gateway.body import RequestBody
 from gateway.chunks import Chunks
 from gateway.clock import monotonic_ns
 from gateway.exchange import Exchange
-from gateway.refusal import Refusal, refusal_bytes
+from gateway.handshake import key_of
+from gateway.refusal import Refusal, head_too_large, refusal_bytes
 from gateway.tcp import is_gone, reset, unacknowledged
 
 if TYPE_CHECKING:
@@ -63,6 +64,9 @@ class Listener(Protocol):
 
     def serve(
         self, caller: Caller, exchange: Exchange, body: bytes | RequestBody, screened: Screened
+    ) -> Served: ...
+    def serve_upgrade(
+        self, caller: Caller, exchange: Exchange, screened: Screened, key: bytes
     ) -> Served: ...
     def hand_over(self, target: bytes) -> asyncio.Protocol | None: ...
     def screened(self, exchange: Exchange) -> Screened: ...
@@ -239,13 +243,26 @@ class Caller(asyncio.Protocol):
         if self._paused and self.state == BODY:
             self._resume_reading()
 
+    def give_up(self, other: asyncio.Protocol) -> bytes:
+        """Give the connection to a tunnel's end; what the caller has sent ahead. Only its loss is
+        to be told here.
+        """
+        self.listener.clock.unwatch(self)
+        ahead = bytes(self._buffer)
+        self._buffer.clear()
+        self.transport.set_protocol(other)
+        if self._paused:
+            self._resume_reading()
+        return ahead
+
     # -- asyncio.Protocol --------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         listener = self.listener
         name = transport.get_extra_info("peername")
-        self.peer = f"{name[0]}:{name[1]}" if isinstance(name, tuple) else "unix"
+        # A PROXY header may have said it already (`gateway.doors`).
+        self.peer = self.peer or (f"{name[0]}:{name[1]}" if isinstance(name, tuple) else "unix")
         self.transport.set_write_buffer_limits(self.limits.buffer_bytes_max)
         is_too_many = len(listener.connections) - Caller.turned_away >= self.limits.connections_max
         listener.connections.add(self)
@@ -438,16 +455,14 @@ class Caller(asyncio.Protocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._is_upgrade = True  # a hop's own affair: the request goes on without it
+            self._is_upgrade = True  # a hop's own affair, but for WebSockets: see `_begin_upgrade`
         except httptools.HttpParserError as error:
             self._refuse(
                 Refusal(400, "bad_request", "The request is not valid HTTP/1.1.", str(error))
             )
             return False
         if size > self._head_bytes_max:
-            self._refuse(
-                Refusal(431, "header_bytes", "The request's head is too large.", "header_bytes_max")
-            )
+            self._refuse(head_too_large(len(self._url), size))
             return False
         if len(self._fields) > self._fields_max:
             self._refuse(
@@ -480,7 +495,7 @@ class Caller(asyncio.Protocol):
         try:
             screened = listener.screened(exchange)
         except Refusal as refusal:
-            self._refuse(refusal)
+            self._refuse(refusal, exchange.method)
             return
         self._keep = screened.keep
         self._is_old = exchange.version == "1.0"
@@ -491,11 +506,26 @@ class Caller(asyncio.Protocol):
             if rest:
                 parser.feed_data(rest)  # it is ready for the next head then
             body = rest
+        elif self._is_upgrade and self._begin_upgrade(exchange, screened, rest):
+            return
         else:
             body = self._await_body(screened, rest)
         if body is not None:
             line = self.line = listener.serve(self, exchange, body, screened)
             line.start()  # it may be over when this returns
+
+    def _begin_upgrade(self, exchange: Exchange, screened: Screened, rest: bytes) -> bool:
+        """Start the line of a request that asks for a WebSocket; any other one goes on without its
+        upgrade. What came behind it waits: nobody knows yet whether it is HTTP.
+        """
+        is_bare = exchange.method == b"GET" and screened.size == 0 and exchange.version == "1.1"
+        key = key_of(exchange.headers.items) if is_bare else None
+        if key is None:
+            return False
+        self._await_body(screened, rest)
+        line = self.line = self.listener.serve_upgrade(self, exchange, screened, key)
+        line.start()
+        return True
 
     def _await_body(self, screened: Screened, rest: bytes) -> bytes | RequestBody | None:
         """See what body is to come; None if it turned out bad at once.
@@ -605,11 +635,11 @@ class Caller(asyncio.Protocol):
 
     # -- endings -----------------------------------------------------------------------------------
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _refuse(self, refusal: Refusal, method: bytes = b"") -> None:
         self.listener.refused(refusal, self.peer)
         if self.transport.is_closing():
             return
-        self.transport.write(refusal_bytes(refusal))
+        self.transport.write(refusal_bytes(refusal, is_head=method == b"HEAD"))
         self._goodbye(unread=True)
 
     def _goodbye(self, *, unread: bool) -> None:
@@ -620,13 +650,14 @@ class Caller(asyncio.Protocol):
         its way (RFC 9112 section 9.6).
         """
         self._since_ns = monotonic_ns()
-        if (unread or self._buffer) and self.transport.can_write_eof():
+        if unread or self._buffer:
             self.state = LINGER
             self._buffer.clear()
             self._drain_bytes = 0
             if self._paused:
                 self._resume_reading()
-            self.transport.write_eof()
+            if self.transport.can_write_eof():  # not over TLS (`gateway.secure`)
+                self.transport.write_eof()
         else:
             self.state = CLOSED
             self.transport.close()

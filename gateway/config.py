@@ -15,10 +15,12 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from gateway.proxies import ProxyUrl
 from gateway.secret import Secret
 from gateway.units import Duration, Size, parse_duration, parse_size
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Workers = Annotated[int, msgspec.Meta(ge=1, le=256)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 CountOrNone = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 Table = Mapping[str, Any]
@@ -29,17 +31,33 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     host: Address to listen on.
     port: Port to listen on; 0 takes any free one, printed at start.
+    workers: Processes that serve the port; each has its own memory, connections and limits.
     header_prefixes: Prefixes of our own fields; answers use the request's, else the first.
     allowed_hosts: Host names served beside loopback names and the bound host; "*" is any.
     allowed_origins: Browser origins let in, such as "https://app.example.com"; "*" is any.
+    cors_origins: The same, and their pages may read the answers (CORS); "*" is any.
+    socket: A Unix socket to listen on as well; empty means none.
+    socket_mode: The mode of its file, which says who may connect.
+    tls_cert: A certificate and its chain (PEM); with it the port speaks TLS and nothing else.
+    tls_key: Its key (PEM, not encrypted).
+    trusted_proxies: Networks whose proxies say who calls, such as "10.0.0.0/8"; "unix" is socket.
+    proxy_protocol: Trusted proxies begin each connection with a PROXY header (v1 or v2).
     drain_timeout: How long running exchanges may go on after SIGTERM.
     """
 
     host: str = "127.0.0.1"
     port: Port = 8080
+    workers: Workers = 1
     header_prefixes: tuple[str, ...] = ("weir-", "cf-aig-")
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
+    socket: str = ""
+    socket_mode: str = "0660"
+    tls_cert: str = ""
+    tls_key: str = ""
+    trusted_proxies: tuple[str, ...] = ()
+    proxy_protocol: bool = False
     drain_timeout: Duration = parse_duration("30s")
 
 
@@ -83,6 +101,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     idle_upstream_max: Idle connections kept to one upstream origin.
     upstream_keepalive_timeout: How long an idle upstream connection is kept.
     replay_bytes_max: Bytes of a request kept for going again on a fresh connection.
+    websocket_idle_timeout: How long a WebSocket may be silent in both directions.
+    websocket_message_bytes_max: Bytes of a WebSocket's message that a plugin may be shown.
     """
 
     header_timeout: Duration = parse_duration("10s")
@@ -109,6 +129,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     idle_upstream_max: CountOrNone = 64
     upstream_keepalive_timeout: Duration = parse_duration("60s")
     replay_bytes_max: Size = parse_size("256KiB")
+    websocket_idle_timeout: Duration = parse_duration("600s")
+    websocket_message_bytes_max: Size = parse_size("16MiB")
 
 
 class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -136,6 +158,10 @@ class ProviderConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     idle_timeout: How long an answer may pause while nobody on our side holds it up.
     connections_max: Connections open at once; 0 leaves it to limits.origin_connections_max.
     ca_file: Certificates to trust instead of the system's.
+    client_cert: A certificate to show to the upstream (PEM), for those that want one.
+    client_key: Its key (PEM, not encrypted); left out, it stands in client_cert.
+    proxy: This provider's HTTP proxy, whatever the main one or the environment says; "" is none.
+    warm: Connections kept ready before anybody asks for one.
     """
 
     base_url: str | None = None
@@ -149,6 +175,10 @@ class ProviderConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     idle_timeout: Duration = parse_duration("120s")
     connections_max: CountOrNone = 0
     ca_file: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+    proxy: ProxyUrl | None = None
+    warm: CountOrNone = 0
 
 
 class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -171,6 +201,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     state_dir: Where keys, the admin token and other lasting files live.
     enabled: The plugins in order: modules of plugins/, entry points, or paths of .py files.
+    proxy: The HTTP proxy to all upstreams, or "env:NAME"; left out, the environment's; "" is none.
     server: The callers' listener.
     admin: The operator's listener.
     limits: Every bound of the core, in one place.
@@ -189,6 +220,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         "timing",
         "access_log",
     )
+    proxy: ProxyUrl | None = None
     server: Server = Server()
     admin: Admin = Admin()
     limits: Limits = Limits()

@@ -20,6 +20,7 @@ from msgspec.structs import FieldInfo
 
 from gateway.errors import StartError
 from gateway.places import KeyPath
+from gateway.proxies import ProxyUrl
 from gateway.secret import Secret, resolve
 from gateway.units import Duration, Size, parse_duration, parse_size
 
@@ -88,6 +89,8 @@ def secrets_in(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Sec
     """Every secret inside a struct, table or list, with its path."""
     if isinstance(value, Secret):
         yield path, value
+    elif isinstance(value, ProxyUrl):
+        yield from secrets_in(value.secret, path)
     elif isinstance(value, msgspec.Struct):
         for field in msgspec.structs.fields(value):
             yield from secrets_in(getattr(value, field.name), (*path, field.encode_name))
@@ -197,8 +200,8 @@ class _Walk:
     def _hook(self, reasons: list[str]) -> Callable[[type, Any], Any]:
         def decode(type_: type, raw: Any) -> Any:
             try:
-                if type_ is Secret and isinstance(raw, str):
-                    return resolve(raw, self.environ)
+                if type_ in (Secret, ProxyUrl) and isinstance(raw, str):
+                    return (resolve if type_ is Secret else ProxyUrl)(raw, self.environ)
                 if type_ is Duration:
                     return parse_duration(raw)
                 if type_ is Size:
@@ -233,7 +236,7 @@ def shown(value: Any, *, hidden: bool = False) -> str:
 
 def holds_secret(type_: Any) -> bool:
     """Whether a value of this type is, or holds, a secret."""
-    return type_ is Secret or any(holds_secret(part) for part in typing.get_args(type_))
+    return type_ in (Secret, ProxyUrl) or any(holds_secret(part) for part in typing.get_args(type_))
 
 
 def wanted(type_: Any) -> str:
@@ -267,6 +270,7 @@ _CUSTOM: Final = {
     Duration: 'a duration such as "5s" or "250ms"',
     Size: 'a size such as "64KiB" or "10MB"',
     Secret: 'a reference such as "env:NAME" or "file:/path"',
+    ProxyUrl: "the URL of an HTTP proxy",
 }
 _PLAIN: Final[dict[type, str]] = {
     msgspec.inspect.BoolType: "true or false",

@@ -249,7 +249,7 @@ class Exchange:
         self.target = target  # the request target's bytes, path and query
         self.version = version  # "1.1" or "1.0"
         self._headers = headers
-        self.peer = peer  # the socket's other end: "127.0.0.1:50312", "unix", or "call" for a child
+        self.peer = peer  # who calls: "127.0.0.1:50312", "unix", or "call" for a child
         self.controls: dict[bytes, bytes] | None = None  # our own request fields, by name
         self.prefix: bytes = b"weir-"  # the prefix this caller writes them with
         self.parent_id: str | None = None  # of a child made by `gateway.call`

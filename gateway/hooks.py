@@ -48,8 +48,18 @@ class EventTap(Protocol):
     def event(self, event: Event) -> None: ...
 
 
+class MessageTap(Protocol):
+    """Watches a WebSocket: whole messages, inflated; no other tap is shown anything of one.
+
+    direction: "up" or "down". kind: "text" or "binary". data: None for a message above
+    `limits.websocket_message_bytes_max`.
+    """
+
+    def message(self, direction: str, kind: str, data: bytes | None) -> None: ...
+
+
 Rewriter = BytesRewriter | EventRewriter
-Tap = Callable[[bytes], None] | EventTap
+Tap = Callable[[bytes], None] | EventTap | MessageTap
 
 
 @hookspec

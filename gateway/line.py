@@ -470,7 +470,8 @@ class Line(Attempting):
         """Account, and let go of everything that points back here."""
         exchange = self.exchange
         coming = self.coming
-        exchange.bytes_received = len(self.whole or b"") if coming is None else coming.received
+        # A tunnel has counted what went through it by now; its request had no body.
+        exchange.bytes_received += len(self.whole or b"") if coming is None else coming.received
         if exchange.outcome is None:
             self.settle(FAILED)
         if self._timer is not None:

@@ -123,7 +123,9 @@ class LineWriter:
         thread that never sleeps would take the interpreter's lock from the loop all the time.
         """
         with self._lock:
-            data, self._queued, self._count = bytes(self._queued), bytearray(), 0
+            data = bytes(self._queued)
+            self._queued.clear()
+            self._count = 0
             awaited, self._awaited = self._awaited, []
         if self.dropped > self._reported:
             count, self._reported = self.dropped - self._reported, self.dropped
@@ -141,7 +143,8 @@ class LineWriter:
         view = memoryview(data)
         while view:
             try:
-                view = view[os.write(self.fd, view) :]
+                written = os.write(self.fd, view)
+                view = view[written:]
             except BlockingIOError:
                 # Somebody who shares the stream made it non-blocking; we may wait, the loop does
                 # not.

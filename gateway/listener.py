@@ -5,11 +5,12 @@ where lines start.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.exchange import STOPPED
 from gateway.line import Line
 from gateway.log import get
+from gateway.switching import Switching
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from gateway.screened import Screened
 
 log = get("listener")
+
+# Longer than a client's own pause between two requests under load, shorter than anybody waits for
+# a replacement.
+IDLE_GRACE_S: Final = 3.0
 
 
 class Callers:
@@ -66,6 +71,13 @@ class Callers:
         self.gateway.lines.add(line)
         return line
 
+    def serve_upgrade(
+        self, caller: Caller, exchange: Exchange, screened: Screened, key: bytes
+    ) -> Line:
+        line = Switching(self.gateway, exchange, caller, screened, key)
+        self.gateway.lines.add(line)
+        return line
+
     def hand_over(self, target: bytes) -> asyncio.Protocol | None:
         """An aiohttp protocol for a path that a plugin serves itself, or None."""
         if self._pages is None:
@@ -87,10 +99,20 @@ class Callers:
 
     # -- the end -----------------------------------------------------------------------------------
 
-    def drain(self) -> None:
-        """No further request: idle connections close now, busy ones after their answer."""
+    def drain(self, *, gently: bool = False) -> None:
+        """No further request: idle connections close now, busy ones after their answer.
+
+        gently: a successor serves the same port, so there is no hurry: idle connections have
+        another `IDLE_GRACE_S` in which a request that is under way is served, as their last.
+        """
         self.is_draining = True
         self.gateway.is_draining = True
+        if gently:
+            self.loop.call_later(IDLE_GRACE_S, self._close_idle)
+        else:
+            self._close_idle()
+
+    def _close_idle(self) -> None:
         for caller in tuple(self.connections):
             caller.close_if_idle()
 

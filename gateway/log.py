@@ -3,8 +3,9 @@
 `log = get("gateway.pool")` at the head of a module, then `log.warning("attempt_failed",
 provider=name)`: events are lower_snake facts, values are keys. A level that is off costs an empty
 call. Lines leave through a `LineWriter`, so that writing never holds the loop, and secrets are
-blanked there by their value, whatever way they came in. What libraries log by `logging` joins the
-same stream.
+blanked there by their value, whatever way they came in. A value that is called by a secret's name
+is blanked too, whether we know it or not, as with a caller's own key. What libraries log by
+`logging` joins the same stream.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
@@ -19,12 +22,22 @@ import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 from gateway.lines import LineWriter
+from gateway.secret import MASK, Secret
 
 STDERR: Final = 2
+# Names of what nobody may read, as fields of HTTP or keys of ours have them. Not "tokens", which
+# are counted, and not "key_id".
+_SECRET_NAME: Final = re.compile(
+    r"(?i:(.+[-_.])?(authorization|api[-_]?key|[a-z]*token|secret|secret[-_]key|password|passwd|"
+    r"credentials?|(set-)?cookie))"
+)
+# Fields of an event, in a table or a list of pairs, in an object: deeper is no field of ours.
+_DEPTH_MAX: Final = 3
 
 _loggers: dict[str, FilteringBoundLogger] = {}
 _processors: list[Processor] = []
 _writer = LineWriter(STDERR)
+_level, _form = "warning", "auto"
 
 
 def get(name: str) -> FilteringBoundLogger:
@@ -43,13 +56,21 @@ def set_up(level: str = "info", form: str = "auto", *, fd: int = STDERR) -> None
     root.setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
 
 
+def set_level(level: str) -> str:
+    """Change the level alone, until the next `set_up`; gives the one before."""
+    before = _level
+    set_up(level, _form, fd=_writer.fd)
+    return before
+
+
 def _configure(level: str, form: str, fd: int) -> None:
-    global _writer
+    global _writer, _level, _form
+    _level, _form = level, form
     if fd != _writer.fd:
         _writer.close()
         _writer = LineWriter(fd)
     # One list for ever: structlog's own test tool swaps its content in place.
-    _processors[:] = [structlog.processors.add_log_level, *_rendering(form, fd)]
+    _processors[:] = [structlog.processors.add_log_level, _blanked, *_rendering(form, fd)]
     structlog.configure(
         processors=_processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -79,6 +100,31 @@ def _rendering(form: str, fd: int) -> list[Processor]:
         )
         return [stamp, console, _encoded]
     return [stamp, structlog.processors.format_exc_info, _as_json]
+
+
+def _blanked(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    for name, value in event.items():
+        if name != "exc_info":  # structlog's own, and a tuple
+            event[name] = _without_secrets(name, value, 0)
+    return event
+
+
+def _without_secrets(name: object, value: Any, depth: int) -> Any:
+    """The value, or a mask if its name is a secret's. Numbers pass: they are counts and times."""
+    if value is None or isinstance(value, int | float | Secret):
+        return value
+    text = name.decode("latin-1") if isinstance(name, bytes) else name
+    if isinstance(text, str) and _SECRET_NAME.fullmatch(text):
+        return MASK
+    if depth == _DEPTH_MAX:
+        return value
+    if isinstance(value, Mapping):
+        return {key: _without_secrets(key, inner, depth + 1) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        if len(value) == 2 and isinstance(value[0], str | bytes):  # a field: its name and value
+            return [value[0], _without_secrets(value[0], value[1], depth + 1)]
+        return [_without_secrets("", inner, depth + 1) for inner in value]
+    return value
 
 
 def _as_json(_: WrappedLogger, __: str, event: EventDict) -> bytes:

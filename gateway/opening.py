@@ -88,7 +88,7 @@ def _watching(
     """Who looks at this body, and how it is to be shown to them; None if nobody does."""
     exchange, plan = line.exchange, line.exchange.plan
     rewriters = _made(line, plan.rewrite) if rewritten else []
-    taps = _taps(line) if plan.tap else ([], [])
+    taps = taps_of(line) if plan.tap else ([], [])
     needs_marker = (
         is_events and answer is not None and answer.close_delimited and exchange.dialect is not None
     )
@@ -140,7 +140,8 @@ def _made(line: Line, hooks: tuple[Hook, ...]) -> list[Any]:
     return made
 
 
-def _taps(line: Line) -> tuple[list[Any], list[Any]]:
+def taps_of(line: Line) -> tuple[list[Any], list[Any]]:
+    """Who watches the upstream's side, and who the caller's."""
     sides: tuple[list[Any], list[Any]] = ([], [])
     for hook in line.exchange.plan.tap:
         for taps, side in zip(sides, ("upstream", "caller"), strict=True):

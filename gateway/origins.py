@@ -14,6 +14,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from gateway.errors import CallerFault
+from gateway.proxies import DIRECT, Proxies, Proxy
 
 PORTS: Final = {"http": 80, "https": 443}
 # A caller can name any number of regions; the usual ones are few.
@@ -33,7 +34,19 @@ _SEPARATOR: Final = re.compile(rb"%2f|%5c|\\", re.IGNORECASE)
 class Origin:
     """One server, as the pool knows it. key: equal where connections may be shared."""
 
-    __slots__ = ("ca_file", "host", "host_header", "key", "port", "server_name", "socket", "tls")
+    __slots__ = (
+        "ca_file",
+        "client_cert",
+        "client_key",
+        "host",
+        "host_header",
+        "key",
+        "port",
+        "proxy",
+        "server_name",
+        "socket",
+        "tls",
+    )
 
     def __init__(
         self,
@@ -43,6 +56,9 @@ class Origin:
         *,
         socket: str | None = None,
         ca_file: str | None = None,
+        client_cert: str | None = None,
+        client_key: str | None = None,
+        proxy: Proxy | None = None,
     ) -> None:
         shown = f"[{host}]" if ":" in host else host
         self.host = host
@@ -50,12 +66,18 @@ class Origin:
         self.tls = scheme == "https"
         self.socket = socket
         self.ca_file = ca_file if self.tls else None
+        self.client_cert = client_cert if self.tls else None
+        self.client_key = client_key if self.tls else None
+        self.proxy = proxy if socket is None else None
         self.server_name = host if self.tls else None
         is_usual = self.port == PORTS[scheme]
         self.host_header = (shown if is_usual else f"{shown}:{self.port}").encode()
         parts = [f"{scheme}://{shown}:{self.port}"]
         parts += [f"socket {socket}"] if socket is not None else []
         parts += [f"ca_file {ca_file}"] if self.ca_file is not None else []
+        parts += [f"client_cert {client_cert}"] if self.client_cert is not None else []
+        parts += [f"client_key {client_key}"] if self.client_key is not None else []
+        parts += [f"proxy {self.proxy.key}"] if self.proxy is not None else []
         self.key = ", ".join(parts)
 
 
@@ -65,7 +87,16 @@ class Address:
     With places in it the origin is made when a request fills them, and remembered.
     """
 
-    def __init__(self, url: str, *, socket: str | None = None, ca_file: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        socket: str | None = None,
+        ca_file: str | None = None,
+        client_cert: str | None = None,
+        client_key: str | None = None,
+        proxies: Proxies = DIRECT,
+    ) -> None:
         """Take a URL apart; ValueError says what is wrong with it."""
         parts = urlsplit(url)
         if parts.scheme not in PORTS or not parts.hostname:
@@ -75,6 +106,9 @@ class Address:
         self._port = parts.port
         self._socket = socket
         self._ca_file = ca_file
+        self._client_cert = client_cert
+        self._client_key = client_key
+        self._proxies = proxies
         self._origins: dict[str, Origin] = {}
         self.path = parts.path
         self.places = frozenset(_PLACE.findall(self._host))
@@ -89,8 +123,17 @@ class Address:
         if found is None:
             if len(self._origins) >= ORIGINS_MAX:
                 del self._origins[next(iter(self._origins))]
+            scheme = self._scheme
+            port = PORTS[scheme] if self._port is None else self._port
             found = Origin(
-                self._scheme, host, self._port, socket=self._socket, ca_file=self._ca_file
+                scheme,
+                host,
+                port,
+                socket=self._socket,
+                ca_file=self._ca_file,
+                client_cert=self._client_cert,
+                client_key=self._client_key,
+                proxy=self._proxies.of(scheme, host, port),
             )
             self._origins[host] = found
         return found

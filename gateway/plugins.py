@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import pluggy
 
-from gateway import hooks
+from gateway import cors, hooks
 from gateway.convert import ConfigErrors, Problem, convert_table
 from gateway.plan import Plan
 
@@ -365,15 +365,22 @@ def _plans(
         own = main if gateway.enabled is None else _listed(gateway.enabled, loaded)
         kept = () if gateway.open else tuple(p for p in main if p not in own and _guards(p))
         lists[name] = (name, kept + own)
-    plans = {}
+    plans, first = {}, _own(config)
     for name, (table, plugins) in lists.items():
         settings: dict[str, Any] = {
             plugin.name: _settings(config, plugin, table, problems) for plugin in plugins
         }
         plans[name] = Plan(
-            name, tuple(p for p in plugins if p.instance is not None), settings, prefixes
+            name, first + tuple(p for p in plugins if p.instance is not None), settings, prefixes
         )
     return plans
+
+
+def _own(config: Config) -> tuple[LoadedPlugin, ...]:
+    """What the core puts before all plugins of every plan."""
+    plugin = LoadedPlugin("cors", "core", cors)
+    plugin.instance = cors.Plugin(config.server.cors_origins)
+    return (plugin,) if config.server.cors_origins else ()
 
 
 def _listed(entries: Iterable[str], loaded: Mapping[str, LoadedPlugin]) -> tuple[LoadedPlugin, ...]:

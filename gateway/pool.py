@@ -1,9 +1,10 @@
 """Connections to upstreams: kept ones by origin, and how new ones are made.
 
 Kept connections are taken last in, first out, so that a quiet minute lets the surplus time out. A
-new one resolves the name (cached, bounded), races addresses (RFC 8305, `aiohappyeyeballs`) and is
-bounded by the attempt's connect timeout. There is no queue: an origin at its limit is refused at
-once, because a request that waits unseen for a free connection looks like a slow provider.
+new one resolves the name (cached, bounded), races addresses (RFC 8305, `aiohappyeyeballs`), passes
+the origin's proxy if it has one (`gateway.tunnel`), and is bounded by the attempt's connect
+timeout. There is no queue: an origin at its limit is refused at once, because a request that waits
+unseen for a free connection looks like a slow provider.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from typing import TYPE_CHECKING, Final, cast
 import aiohappyeyeballs
 
 from gateway.errors import OwnFault, UpstreamFault
+from gateway.tunnel import open_tunnel
 from gateway.upstream import Upstream
+from gateway.upstream_tls import context_of
 
 if TYPE_CHECKING:
     from gateway.clock import Clock
@@ -35,6 +38,8 @@ HAPPY_EYEBALLS_DELAY_S: Final = 0.25
 TLS_SHUTDOWN_S: Final = 1.0
 
 AddressInfo = aiohappyeyeballs.AddrInfoType
+# ca_file, client_cert and client_key, of which a context is made.
+Files = tuple[str | None, str | None, str | None]
 
 
 class Pool:
@@ -48,7 +53,7 @@ class Pool:
         self._open: dict[str, int] = {}
         self._all: set[Upstream] = set()
         self._names: dict[tuple[str, int], tuple[int, list[AddressInfo]]] = {}
-        self._contexts: dict[str | None, ssl.SSLContext] = {}
+        self._contexts: dict[Files, ssl.SSLContext] = {}
 
     def idle(self, origin: Origin) -> Upstream | None:
         """A kept connection to the origin, if there is one."""
@@ -61,6 +66,10 @@ class Pool:
 
     async def connect(self, origin: Origin, attempt: Attempt, connections_max: int) -> Upstream:
         """A fresh connection, or an `UpstreamFault` that reached nobody."""
+        return await self.make(origin, attempt.connect_timeout_ns, connections_max)
+
+    async def make(self, origin: Origin, connect_timeout_ns: int, connections_max: int) -> Upstream:
+        """The same for nobody's attempt: a connection to keep ready (`gateway.warm`)."""
         key = origin.key
         open_now = self._open.get(key, 0)
         if open_now >= (connections_max or self.limits.origin_connections_max):
@@ -72,7 +81,7 @@ class Pool:
                 headers=((b"Retry-After", b"1"),),
             )
         self._open[key] = open_now + 1  # counted before the wait, or a burst would pass the limit
-        timeout_s = attempt.connect_timeout_ns / 1e9
+        timeout_s = connect_timeout_ns / 1e9
         try:
             async with asyncio.timeout(timeout_s):
                 connection = await self._open_one(origin)
@@ -107,6 +116,15 @@ class Pool:
             if not kept:
                 del self._idle[connection.origin.key]
 
+    def ready(self, origin: Origin) -> int:
+        """How many kept connections to the origin there are."""
+        return len(self._idle.get(origin.key, ()))
+
+    def renew(self, limits: Limits) -> None:
+        """After a reload: other limits, and certificates are read anew for connections to come."""
+        self.limits = limits
+        self._contexts.clear()
+
     def close(self) -> None:
         for connection in tuple(self._all):
             connection.drop()
@@ -119,7 +137,7 @@ class Pool:
 
     async def _open_one(self, origin: Origin) -> Upstream:
         context = self._context(origin) if origin.tls else None
-        sock = await self._socket(origin)
+        sock, tunnel_bytes = await self._socket(origin)
         # A TLS transport closes its socket before it says that the connection is lost; what the
         # kernel knows of it then (`gateway.tcp`) can be asked through a second descriptor only.
         probe = sock if context is None else sock.dup()
@@ -135,9 +153,11 @@ class Pool:
             sock.close()
             probe.close()
             raise
+        protocol.written = tunnel_bytes
         return protocol
 
-    async def _socket(self, origin: Origin) -> socket.socket:
+    async def _socket(self, origin: Origin) -> tuple[socket.socket, int]:
+        """A socket that leads to the origin, and how much was written to get there."""
         if origin.socket is not None:
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             sock.setblocking(False)
@@ -146,14 +166,22 @@ class Pool:
             except BaseException:
                 sock.close()
                 raise
-            return sock
-        addresses = await self._resolve(origin.host, origin.port)
+            return sock, 0
+        proxy = origin.proxy
+        host, port = (origin.host, origin.port) if proxy is None else (proxy.host, proxy.port)
+        addresses = await self._resolve(host, port)
         sock = await aiohappyeyeballs.start_connection(
             addresses, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY_S, loop=self.loop
         )
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        return sock
+        if proxy is None:
+            return sock, 0
+        try:
+            return sock, await open_tunnel(self.loop, sock, proxy, origin.host, origin.port)
+        except BaseException:
+            sock.close()
+            raise
 
     async def _resolve(self, host: str, port: int) -> list[AddressInfo]:
         key = (host, port)
@@ -174,11 +202,10 @@ class Pool:
         return addresses
 
     def _context(self, origin: Origin) -> ssl.SSLContext:
-        context = self._contexts.get(origin.ca_file)
+        files = (origin.ca_file, origin.client_cert, origin.client_key)
+        context = self._contexts.get(files)
         if context is None:
-            context = ssl.create_default_context(cafile=origin.ca_file)
-            context.set_alpn_protocols(["http/1.1"])
-            self._contexts[origin.ca_file] = context
+            context = self._contexts[files] = context_of(*files)
         return context
 
     def _count_down(self, key: str) -> None:

@@ -18,8 +18,10 @@ from gateway.convert import ConfigErrors, Problem, nearest
 from gateway.dialects import Dialect, dialect_of, load
 from gateway.errors import CallerFault, StartError
 from gateway.origins import Address, Origin, Pattern, refuse_climbing
+from gateway.proxies import Proxies, proxies_for
 from gateway.rows import BASE_URL, Credential, Row, built_in, overridden
 from gateway.secret import Secret, resolve
+from gateway.upstream_tls import faults
 
 if TYPE_CHECKING:
     from gateway.places import KeyPath
@@ -53,6 +55,7 @@ class Provider:
         "idle_timeout",
         "name",
         "slug",
+        "warm",
     )
 
     def __init__(
@@ -73,6 +76,7 @@ class Provider:
         self.first_byte_timeout: int = settings.first_byte_timeout
         self.idle_timeout: int = settings.idle_timeout
         self.connections_max: int = settings.connections_max
+        self.warm: int = settings.warm
         self.credential = Credential(row.credential)
         others = row.caller_credentials
         fields = (other.encode() for other in others if not other.startswith(_QUERY))
@@ -108,6 +112,11 @@ class Provider:
             return origin, (self._base or b"/") + path
         return origin, self._prefix + path
 
+    @property
+    def origin(self) -> Origin | None:
+        """The one server of a provider whose address holds no places."""
+        return self._origin
+
     def dialect_at(self, path: bytes) -> Dialect | None:
         """The reader of the format that this provider speaks at that path."""
         return dialect_of(self.dialect, path)
@@ -140,11 +149,13 @@ def build(
 ) -> dict[str, Provider]:
     """Every provider by its name. `ConfigErrors` with all that is wrong with any of them."""
     rows = built_in()
-    problems: list[Problem] = []
+    proxies, wrong = proxies_for(config.proxy, environ)
+    problems = [Problem(("proxy",), text, place=variable) for variable, text in wrong]
     providers = {}
     for name in {**rows, **config.providers}:
         settings = config.providers.get(name, ProviderConfig())
-        provider = _Maker(name, rows.get(name), settings, state_dir, environ).make(problems)
+        maker = _Maker(name, rows.get(name), settings, state_dir, environ, proxies)
+        provider = maker.make(problems)
         if provider is not None:
             providers[name] = provider
     if problems:
@@ -167,14 +178,18 @@ class _Maker:
         settings: ProviderConfig,
         state_dir: Path,
         environ: Mapping[str, str],
+        proxies: Proxies,
     ) -> None:
         self.name = name
+        self.proxies = proxies if settings.proxy is None else Proxies.own(settings.proxy)
         self.settings = settings
         self.row = overridden(row or Row(), settings)
         self.environ = environ
         places = {"state_dir": str(state_dir), "pid": str(os.getpid())}
         self.socket = _filled(self.row.socket, places) or None
         self.ca_file = _expanded(settings.ca_file)
+        self.client_cert = _expanded(settings.client_cert)
+        self.client_key = _expanded(settings.client_key)
         self.patterns: tuple[Pattern, ...] = ()
         self.address: Address | None = None
 
@@ -201,8 +216,11 @@ class _Maker:
             Credential(self.row.credential)
         except ValueError as error:
             yield self._problem("credential", str(error))
-        if self.ca_file is not None and not Path(self.ca_file).is_file():
-            yield self._problem("ca_file", f"no such file: {self.ca_file}")
+        for key, text in faults(self.ca_file, self.client_cert, self.client_key):
+            yield self._problem(key, text)
+        own = self.settings.proxy
+        if self.socket and own is not None and own.proxy is not None:
+            yield self._problem("proxy", "no proxy leads to a Unix socket; take one of the two out")
         if not self.row.base_url and not self.row.paths:
             near = nearest(self.name, built_in())
             text = "missing; no built-in provider has this name, and a new one needs a base_url"
@@ -220,13 +238,23 @@ class _Maker:
             paths.setdefault("*", f"{base_url}/*")
         elif base_url:
             self.address = self._address(base_url)
+        if self.settings.warm and self.address is None:
+            text = "wanted a base_url without places: nobody knows yet where a request will lead"
+            yield self._problem("warm", text)
         patterns = tuple(Pattern(form, self._address(url)) for form, url in paths.items())
         for place in sorted({place for pattern in patterns for place in pattern.unfilled}):
             yield self._problem("base_url", f"nothing fills {{{place}}}; only {{account}} can")
         self.patterns = patterns
 
     def _address(self, url: str) -> Address:
-        return Address(url, socket=self.socket, ca_file=self.ca_file)
+        return Address(
+            url,
+            socket=self.socket,
+            ca_file=self.ca_file,
+            client_cert=self.client_cert,
+            client_key=self.client_key,
+            proxies=self.proxies,
+        )
 
     def _problem(self, key: str, text: str) -> Problem:
         path: KeyPath = ("providers", self.name, key)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 # A Host is a name or address and an optional port (RFC 9110 section 7.2, RFC 3986 section 3.2.2),
 # nothing else.
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_ABSOLUTE: Final = re.compile(rb"http://([^/?#]*)(/.*)", re.IGNORECASE | re.DOTALL)
 # Hosts and targets seen and allowed before are remembered, up to this many and this long; the rest
 # is worked out each time.
 _REMEMBERED_MAX: Final = 1024
@@ -82,7 +83,7 @@ class Screen:
         self._hosts = hosts
         self._any_host = "*" in hosts
         self._any_address = _is_wildcard(server.host)
-        self._origins = {origin.lower().encode() for origin in server.allowed_origins}
+        self._origins = {o.lower().encode() for o in server.allowed_origins + server.cors_origins}
         self._prefixes = tuple(prefix.encode() for prefix in server.header_prefixes)
         self._body_bytes_max = config.limits.body_bytes_max
         self._known: set[bytes] = set()
@@ -125,6 +126,9 @@ class Screen:
         if exchange.version not in ("1.1", "1.0"):
             raise Refusal(505, "http_version", "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
         target = exchange.target
+        absolute = _ABSOLUTE.fullmatch(target)
+        if absolute is not None:
+            target = exchange.target = exchange.path = absolute[2]
         if target[:1] != b"/" or b"#" in target or exchange.method == b"CONNECT":
             raise Refusal(*_bad_target(exchange))
         _remember(self._targets, target)
@@ -160,6 +164,8 @@ class Screen:
             elif kind == _SITE:
                 sites.append(pair[1])
                 upward.append(pair)
+        if absolute is not None:  # its authority counts, Host does not (RFC 9112 section 3.2.2)
+            hosts = [absolute[1]] * len(hosts)
         self._host(exchange, hosts, found)
         if origins or sites:
             self._page(found.host, origins, sites)
@@ -271,8 +277,18 @@ def is_host_allowed(host: str, allowed: Iterable[str], bound: str) -> bool:
     return "*" in names or name in names or is_loopback_name(name) or literal
 
 
-def refusal_bytes(refusal: Refusal) -> bytes:
-    """The whole answer to a refused request; the connection ends with it."""
+def head_too_large(target_bytes: int, head_bytes: int) -> Refusal:
+    """A head beyond its bound, of which the target may be the most (RFC 9112 section 3)."""
+    if 2 * target_bytes > head_bytes:
+        text = "The request's target is too long."
+        return Refusal(414, "target_bytes", text, "header_bytes_max")
+    return Refusal(431, "header_bytes", "The request's head is too large.", "header_bytes_max")
+
+
+def refusal_bytes(refusal: Refusal, *, is_head: bool = False) -> bytes:
+    """The whole answer to a refused request; the connection ends with it. is_head: leave the
+    content out, as of any answer to HEAD (RFC 9110 section 9.3.2).
+    """
     body = shape_error("plain", refusal.status, refusal.code, refusal.message)
     return (
         b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
@@ -282,7 +298,7 @@ def refusal_bytes(refusal: Refusal) -> bytes:
         reason_of(refusal.status),
         len(body),
         formatdate(usegmt=True).encode(),
-        body,
+        b"" if is_head else body,
     )
 
 
@@ -303,7 +319,7 @@ def _remember(known: set[bytes], text: bytes) -> None:
 
 def _bad_target(exchange: Exchange) -> tuple[int, str, str]:
     if exchange.method == b"CONNECT":
-        return 405, "method", "CONNECT is not served here: this is a reverse proxy."
+        return 501, "method", "CONNECT is not served here: this is a reverse proxy."
     if exchange.target == b"*":
         return 400, "bad_target", "OPTIONS * asks about no provider; name one in the path."
     if b"#" in exchange.target:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from gateway.config import Config, GatewayConfig, ProviderConfig
+from gateway.config import Config, GatewayConfig, Limits, ProviderConfig, Server
 from gateway.convert import Problem
 from gateway.places import KeyPath
 from gateway.units import Duration, Size
@@ -44,6 +44,7 @@ _SLUG: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 # RFC 9110 section 5.6.2, lower case, and a dash at the end so that a prefix is a whole word.
 _PREFIX: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]*[a-z0-9]-")
 _HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?")
+_MODE: Final = re.compile(r"0?[0-7]{3}")
 _DIALECT: Final = re.compile(r"[a-z][a-z0-9_-]*|[A-Za-z_][\w.]*:[A-Za-z_]\w*", re.ASCII)
 
 
@@ -56,6 +57,7 @@ def problems_of(config: Config) -> Iterator[Problem]:
     yield from _zeros(("limits",), config.limits)
     for name, provider in config.providers.items():
         yield from _provider(("providers", name), name, provider)
+        yield from _warm(("providers", name), provider, config.limits)
     for name, gateway in config.gateways.items():
         yield from _gateway(("gateways", name), name, gateway)
     yield from _shared_hosts(config)
@@ -98,14 +100,38 @@ def _listeners(config: Config) -> Iterator[Problem]:
         for at, name in enumerate(names):
             if name != "*":
                 yield from _host((table, "allowed_hosts", at), name)
-    for at, origin in enumerate(server.allowed_origins):
-        yield from _origin(("server", "allowed_origins", at), origin)
+    for key in ("allowed_origins", "cors_origins"):
+        for at, origin in enumerate(getattr(server, key)):
+            yield from _origin(("server", key, at), origin)
+    yield from _doors(server)
     if not server.header_prefixes:
         yield Problem(("server", "header_prefixes"), "wanted at least one prefix")
     for at, prefix in enumerate(server.header_prefixes):
         if not _PREFIX.fullmatch(prefix):
             text = f'wanted a lower-case prefix that ends in "-", such as "weir-", given "{prefix}"'
             yield Problem(("server", "header_prefixes", at), text)
+
+
+def _doors(server: Server) -> Iterator[Problem]:
+    if not _MODE.fullmatch(server.socket_mode):
+        text = f'wanted a file mode such as "0660", given "{server.socket_mode}"'
+        yield Problem(("server", "socket_mode"), text)
+    if server.socket and server.workers > 1:
+        text = "served by one process only; set server.workers to 1, or leave it out"
+        yield Problem(("server", "socket"), text)
+    for key, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
+        if getattr(server, key) and not getattr(server, other):
+            yield Problem(("server", other), f"missing; {key} is of no use without it")
+    for at, network in enumerate(server.trusted_proxies):
+        try:
+            if network != "unix":
+                ipaddress.ip_network(network)
+        except ValueError as error:
+            text = f'wanted a network such as "10.0.0.0/8", or "unix" ({error})'
+            yield Problem(("server", "trusted_proxies", at), text)
+    if server.proxy_protocol and not server.trusted_proxies:
+        text = "nobody would be believed; list the proxies in server.trusted_proxies"
+        yield Problem(("server", "proxy_protocol"), text)
 
 
 def _overlap(one: str, other: str) -> bool:
@@ -155,9 +181,23 @@ def _provider(path: KeyPath, name: str, provider: ProviderConfig) -> Iterator[Pr
     if provider.dialect is not None and not _DIALECT.fullmatch(provider.dialect):
         text = f'wanted a dialect\'s name or "module:name", given "{provider.dialect}"'
         yield Problem((*path, "dialect"), text)
-    for key in ("socket", "ca_file"):
+    for key in ("socket", "ca_file", "client_cert", "client_key"):
         if getattr(provider, key) == "":
             yield Problem((*path, key), "wanted a path, given an empty text")
+
+
+def _warm(path: KeyPath, provider: ProviderConfig, limits: Limits) -> Iterator[Problem]:
+    """More could never be ready: the pool opens no more, or drops what it has too many of."""
+    bounds = {
+        "limits.idle_upstream_max": limits.idle_upstream_max,
+        "limits.origin_connections_max": limits.origin_connections_max,
+    }
+    if provider.connections_max:
+        del bounds["limits.origin_connections_max"]
+        bounds["connections_max"] = provider.connections_max
+    for name, bound in bounds.items():
+        if provider.warm > bound:
+            yield Problem((*path, "warm"), f"wanted at most {name}, {bound}; raise that first")
 
 
 def _url_fault(url: str) -> str:

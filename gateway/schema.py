@@ -19,6 +19,7 @@ import orjson
 
 from gateway.config import Config, GatewayConfig
 from gateway.convert import wanted
+from gateway.proxies import ProxyUrl
 from gateway.secret import MASK, Secret
 from gateway.units import DURATION_UNITS, Duration, Size
 
@@ -36,6 +37,7 @@ _LEAVES: Final[dict[type, dict[str, Any]]] = {
         "minimum": 0,
     },
     Secret: {"type": "string", "examples": ["env:NAME", "file:/run/secrets/NAME"]},
+    ProxyUrl: {"type": "string", "examples": ["http://proxy.example:3128", "env:PROXY_URL", ""]},
 }
 _MEANING: Final = re.compile(r"([A-Za-z_]\w*): (.+)")
 
@@ -98,6 +100,8 @@ def written(value: object) -> str:
         return f'"{value}"'
     if isinstance(value, Secret):
         return orjson.dumps(value.reference or MASK).decode()
+    if isinstance(value, ProxyUrl):
+        value = value.shown
     if isinstance(value, bool | str):
         return orjson.dumps(value).decode()
     if isinstance(value, int | float):

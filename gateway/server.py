@@ -15,30 +15,30 @@ import gc
 import os
 import resource
 import signal
-import sys
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-import orjson
 import uvloop
 from aiohttp import web
 
 from gateway import admin, plugins
-from gateway.caller import Caller
 from gateway.calls import call
 from gateway.clock import Clock
 from gateway.convert import ConfigErrors
+from gateway.doors import Doors
 from gateway.errors import StartError
+from gateway.forwarded import screen_of
 from gateway.gateway import Answered, Endpoint, Gateway, Request, Route
 from gateway.listener import Callers
 from gateway.log import flush, get, set_up
 from gateway.pool import Pool
+from gateway.ports import Sockets
 from gateway.providers import build
-from gateway.refusal import Screen
 from gateway.routes import Table
 from gateway.settings import load
+from gateway.stand import Place, Stand
+from gateway.warm import Warming
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -53,21 +53,24 @@ log = get("server")
 FIXED: Final = ("state_dir", "enabled", "server", "admin")
 # After the drain is over, connections get this long to take their last bytes.
 LAST_BYTES_S: Final = 2.0
-# Callers waiting to be accepted; the kernel cuts it to its own bound (net.core.somaxconn).
-BACKLOG: Final = 4096
+# A worker's standard input, whose end is its keeper's.
+KEEPER: Final = 0
 # A relay makes and drops many small objects that reference counting frees by itself; the collector
 # looks rarely.
 GC_THRESHOLD: Final = (20_000, 50, 50)
 
 
-def run(loaded: Loaded) -> int:
-    """Serve until a signal; the exit code. Raises `StartError` where it cannot start."""
+def run(loaded: Loaded, place: Place | None = None) -> int:
+    """Serve until a signal; the exit code. Raises `StartError` where it cannot start.
+
+    place: among the workers of a keeper (`gateway.workers`), which has bound the sockets.
+    """
     set_up(loaded.config.log.level, loaded.config.log.format)
     registry = plugins.load(loaded.config, loaded.base)
     _raise_descriptor_limit()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(Server(loaded, registry).serve())
+            runner.run(Server(loaded, registry, place).serve())
     finally:
         flush()
     return 0
@@ -76,14 +79,20 @@ def run(loaded: Loaded) -> int:
 class Server:
     """One process of the gateway."""
 
-    def __init__(self, loaded: Loaded, registry: plugins.Registry) -> None:
+    def __init__(
+        self, loaded: Loaded, registry: plugins.Registry, place: Place | None = None
+    ) -> None:
         self._loaded = loaded
         self._registry = registry
+        self._place = place
+        self._is_succeeded = False
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._routes: list[Route] = []
         self.gateway: Gateway
         self.callers: Callers
+        self.doors: Doors
+        self.warming: Warming
 
     async def serve(self) -> None:
         config = self._loaded.config
@@ -94,26 +103,36 @@ class Server:
         providers = build(config, config.state_path)
         table = self._table(config, providers)
         self.gateway = Gateway(config, providers, table, self._registry.plans, pool, self._call)
-        self.callers = Callers(self.gateway, clock, Screen(config))
+        self.callers = Callers(self.gateway, clock, screen_of(config))
+        self.doors = Doors(self.callers, config.server)
+        self.warming = Warming(self.gateway)
         self._signals(loop)
         async with AsyncExitStack() as stack:
             stack.callback(clock.close)
             stack.callback(pool.close)
-            token = _state(config.state_path)
+            token = admin.open_state(config.state_path)
             await self._enter_plugins(stack)
             stack.push_async_callback(self.gateway.stop_tasks)
+            self.warming.renew()
             for name, named in config.gateways.items():
                 if named.open:
                     log.warning("gateway_open", gateway=name)
             endpoints = self._endpoints()
-            gateway_admin = await self._open_admin(stack, token, endpoints)
-            listener = await self._open_callers(stack, loop, endpoints)
-            _announce(_address(listener.sockets[0].getsockname()), gateway_admin)
+            place = self._place
+            stand = Stand(config, [place.sockets], []) if place else Stand.found(config)
+            sites = await self._open_admin(stack, token, endpoints, stand.operators)
+            await self._open_callers(stack, endpoints, stand)
+            if place is None:
+                stand.is_ready(stack, self._succeeded)
+            stand.announce()
             gc.collect()
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLD)
             await self._stop.wait()
-            await self._drain(listener)
+            if self._is_succeeded:
+                for site in sites:
+                    await site.stop()
+            await self._drain()
 
     # -- start -------------------------------------------------------------------------------------
 
@@ -153,30 +172,31 @@ class Server:
                 yield item
 
     async def _open_admin(
-        self, stack: AsyncExitStack, token: Any, endpoints: list[Endpoint]
-    ) -> str:
-        settings = self.gateway.config.admin
+        self, stack: AsyncExitStack, token: Any, endpoints: list[Endpoint], sockets: Sockets
+    ) -> list[web.BaseSite]:
         app = admin.application(
             self.gateway,
             token,
             [endpoint for endpoint in endpoints if endpoint.listener == "admin"],
             self.reload,
-            host=settings.host,
+            host=self.gateway.config.admin.host,
             allowed_hosts=lambda: self.gateway.config.admin.allowed_hosts,
         )
-        runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        site = web.TCPSite(runner, settings.host, settings.port, shutdown_timeout=1)
-        try:
+        sites: list[web.BaseSite] = [web.SockSite(runner, sock) for sock in sockets]
+        if self._place is not None:
+            sites.append(web.UnixSite(runner, self._place.admin_path))
+        for site in sites:
             await site.start()
-        except OSError as error:
-            raise _taken("admin", settings, error) from error
-        return _address(runner.addresses[0])
+        if self._place is not None:
+            self._place.admin_path.chmod(0o600)
+        return sites
 
     async def _open_callers(
-        self, stack: AsyncExitStack, loop: asyncio.AbstractEventLoop, endpoints: list[Endpoint]
-    ) -> asyncio.Server:
+        self, stack: AsyncExitStack, endpoints: list[Endpoint], stand: Stand
+    ) -> None:
         settings = self.gateway.config.server
         own = [endpoint for endpoint in endpoints if endpoint.listener == "callers"]
         if own:
@@ -190,18 +210,8 @@ class Server:
             stack.push_async_callback(runner.cleanup)
             assert runner.server is not None
             self.callers.open_pages(runner.server, own)
-        try:
-            server = await loop.create_server(
-                lambda: Caller(self.callers),
-                settings.host,
-                settings.port,
-                backlog=BACKLOG,
-                reuse_address=True,
-            )
-        except OSError as error:
-            raise _taken("server", settings, error) from error
-        stack.callback(server.close)
-        return server
+        stack.callback(self.doors.close)
+        await self.doors.open(stand.callers[0], succeeds=stand.taken is not None)
 
     def _table(self, config: Config, providers: Any) -> Table:
         table = Table(config, providers)
@@ -218,11 +228,25 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked_to_stop)
         loop.add_signal_handler(signal.SIGHUP, self._asked_to_reload)
+        if self._place is not None:
+            loop.add_signal_handler(signal.SIGUSR1, self._succeeded)
+            loop.add_reader(KEEPER, self._keeper_is_gone, loop)
 
     def _asked_to_stop(self) -> None:
         if self._stop.is_set():
             self._hurry.set()
         self._stop.set()
+
+    def _succeeded(self) -> None:
+        """Another gateway has our port: finish what runs, and close nobody's idle connection."""
+        self._is_succeeded = True
+        self._stop.set()
+
+    def _keeper_is_gone(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not os.read(KEEPER, 1):
+            loop.remove_reader(KEEPER)
+            log.warning("keeper_gone")
+            self._asked_to_stop()
 
     def _asked_to_reload(self) -> None:
         with contextlib.suppress(StartError):  # it is in the log, and the old configuration stays
@@ -247,10 +271,11 @@ class Server:
         try:
             plans = plugins.replan(config, self._registry)
             providers = build(config, config.state_path)
+            context = self.doors.read_again()
         except ConfigErrors as errors:
             raise loaded.placed(errors) from errors
         table = self._table(config, providers)
-        screen = Screen(config)
+        screen = screen_of(config)
         # From here on nothing can fail.
         gateway = self.gateway
         gateway.config, gateway.providers, gateway.table, gateway.plans = (
@@ -259,7 +284,10 @@ class Server:
             table,
             plans,
         )
-        gateway.pool.limits = self.callers.limits = config.limits
+        gateway.pool.renew(config.limits)
+        self.warming.renew()
+        self.callers.limits = config.limits
+        self.doors.context = context
         self.callers.screen = screen
         set_up(config.log.level, config.log.format)
         for warning in loaded.warnings:
@@ -269,13 +297,13 @@ class Server:
 
     # -- end ---------------------------------------------------------------------------------------
 
-    async def _drain(self, listener: asyncio.Server) -> None:
+    async def _drain(self) -> None:
         callers = self.callers
         log.info(
             "draining", connections=len(callers.connections), exchanges=len(self.gateway.lines)
         )
-        callers.drain()
-        listener.close()
+        callers.drain(gently=self._is_succeeded)
+        self.doors.close()
         drained = asyncio.ensure_future(
             callers.empty(self.gateway.config.server.drain_timeout / 1e9)
         )
@@ -293,37 +321,6 @@ class Server:
         callers.abort()
         await asyncio.sleep(0)  # lets the aborted lines account
         await callers.empty(0.5)
-
-
-def _state(path: Path) -> Any:
-    """Make the state directory for its owner alone, and the admin token in it."""
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return admin.admin_token(path)
-    except OSError as error:
-        raise StartError(
-            f"state_dir {path}: {error.strerror or error}; "
-            "set state_dir (or WEIR_STATE_DIR) to a directory that can be written"
-        ) from error
-
-
-def _taken(table: str, settings: Any, error: OSError) -> StartError:
-    return StartError(
-        f"[{table}] {settings.host}:{settings.port}: {error.strerror or error}; "
-        f"set another {table}.port or stop what listens there"
-    )
-
-
-def _announce(callers: str, operators: str) -> None:
-    """The one line on standard output, for whoever started us."""
-    line = {"event": "listening", "callers": callers, "admin": operators, "pid": os.getpid()}
-    sys.stdout.buffer.write(orjson.dumps(line) + b"\n")
-    sys.stdout.buffer.flush()
-
-
-def _address(name: Any) -> str:
-    host, port = name[0], name[1]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _raise_descriptor_limit() -> None:

@@ -61,6 +61,7 @@ class Loaded:
         self._sources = sources
         self.warnings = (
             *self._texts(warnings_of(config)),
+            *self.inline_secrets(config.proxy, ("proxy",)),
             *self.inline_secrets(config.providers, ("providers",)),
         )
 
@@ -95,6 +96,14 @@ class Loaded:
 
 def load(path: str | None, environ: Mapping[str, str]) -> Loaded:
     """Read `path`, else $WEIR_CONFIG, else ./config.toml, else take the defaults."""
+    loaded, errors = examine(path, environ)
+    if loaded is None or errors.problems:
+        raise errors
+    return loaded
+
+
+def examine(path: str | None, environ: Mapping[str, str]) -> tuple[Loaded | None, ConfigErrors]:
+    """The same, with defaults in place of what is wrong, so that the rest can be judged too."""
     sources = _Sources(environ)
     sources.read_file(path)
     raw = copy.deepcopy(sources.raw)
@@ -103,9 +112,8 @@ def load(path: str | None, environ: Mapping[str, str]) -> Loaded:
     problems += faults
     if config is not None:
         problems += problems_of(config)
-    if config is None or problems:
-        raise ConfigErrors(sources.in_order(problems))
-    return Loaded(config, sources)
+    errors = ConfigErrors(sources.in_order(problems))
+    return (None if config is None else Loaded(config, sources)), errors
 
 
 def variable_name(path: KeyPath) -> str:

@@ -7,6 +7,7 @@ sent again?), and whether it has closed although we are not reading (has the cal
 from __future__ import annotations
 
 import fcntl
+import select
 import socket
 import sys
 import termios
@@ -55,8 +56,20 @@ def _number(info: bytes, place: slice) -> int:
 
 def is_gone(sock: socket.socket) -> bool:
     """Whether the other end has closed or reset, even if bytes of it are still unread."""
+    if sock.family == socket.AF_UNIX:
+        return _has_hung_up(sock)
     info = _info(sock, 8)
     return info is not None and info[0] in _GONE
+
+
+def _has_hung_up(sock: socket.socket) -> bool:
+    """The same of a Unix socket, which has no TCP_INFO: poll(2)."""
+    poll = select.poll()
+    try:
+        poll.register(sock.fileno(), getattr(select, "POLLRDHUP", select.POLLHUP))
+        return bool(poll.poll(0))
+    except (OSError, ValueError):
+        return False  # closed already
 
 
 def unacknowledged(sock: socket.socket) -> int:

@@ -23,8 +23,9 @@ import httptools
 from gateway.clock import monotonic_ns
 from gateway.errors import UpstreamFault
 from gateway.framing import REASONS, is_reason_safe, sort_fields
+from gateway.handshake import wrong_switch
 from gateway.headers import Headers
-from gateway.shapes import Flat, Passed
+from gateway.shapes import Flat, Passed, paired
 from gateway.strand import Waits
 from gateway.tcp import Progress, progress, reset
 
@@ -200,6 +201,7 @@ class Upstream(asyncio.Protocol):
         "first_byte_timeout_ns",
         "idle_timeout_ns",
         "is_lost",
+        "key",
         "on_body",
         "origin",
         "parser",
@@ -222,6 +224,7 @@ class Upstream(asyncio.Protocol):
         self.answer: Answer | None = None
         self.upload: Upload | None = None
         self.is_lost = False
+        self.key: bytes | None = None  # of the WebSocket that was asked for
         self.written = 0
         self.first_byte_timeout_ns = 0
         self.idle_timeout_ns = 0
@@ -293,8 +296,11 @@ class Upstream(asyncio.Protocol):
             self._is_new = not self._bytes_seen and data[:9] == HTTP_1_1
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._wrong = "switched protocols unasked"
+        except httptools.HttpParserUpgrade as switch:
+            if answer.status == 101 and not self._wrong:
+                self._switched(answer, data[switch.args[0] :])
+                return
+            self._wrong = self._wrong or "switched protocols unasked"
         except httptools.HttpParserError as error:
             self._wrong = self._wrong or str(error)
         if had_head:
@@ -385,6 +391,9 @@ class Upstream(asyncio.Protocol):
                 self._wrong = "a status or version that is none"
             if len(fields) > self._fields_max:
                 self._wrong = "too many fields"
+            if status == 101 and self.key is not None:
+                self._switch(answer, fields, version, self.key)
+                return
             if status < 200:
                 # Interim answers stop here: 100 is ours to give, and nobody has asked for the
                 # others (RFC 9110 section 15.2).
@@ -417,6 +426,36 @@ class Upstream(asyncio.Protocol):
         answer.ended = True
         self._ended_at = len(self._body)
         self._keep = self.parser.should_keep_alive()
+
+    def _switch(self, answer: Answer, fields: Flat, version: str, key: bytes) -> None:
+        """The head of a 101 that was asked for; llhttp stops behind it."""
+        answer.status = 101
+        answer.first_byte_ns = monotonic_ns()
+        wrong = sort_fields(answer, fields, version) or wrong_switch(paired(fields), key)
+        if wrong or version != "1.1" or not is_reason_safe(answer.reason):
+            self._wrong = self._wrong or wrong or "a 101 that is no HTTP/1.1"
+        # As HTTP it is over, so whoever waits for more of it, for a preview say, waits no longer.
+        answer.head_known = answer.ended = True
+
+    def _switched(self, answer: Answer, rest: bytes) -> None:
+        """What comes now is no HTTP: it stays in the kernel until the tunnel is there."""
+        self.pause()
+        if rest:
+            answer.held.append(rest)
+        answer.wake()
+
+    def give_up(self, other: asyncio.Protocol) -> bytes:
+        """Give the connection to a tunnel's end; what has come already. Only its loss is to be told
+        here.
+        """
+        self.pool.clock.unwatch(self)
+        answer, self.answer = self.answer, None
+        self.transport.set_protocol(other)
+        self.resume()
+        if answer is None:
+            return b""
+        answer.connection = None
+        return answer.take()
 
     # -- deadlines ---------------------------------------------------------------------------------
 

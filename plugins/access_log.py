@@ -9,7 +9,8 @@ exchange did not come to know is left out of its line.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Final
@@ -41,6 +42,12 @@ class Plugin:
         self._path = config.path
         self._writer: LineWriter | None = None
         self._ended_well = 0
+
+    def check(self, config: Config) -> Iterator[str]:
+        """What would stop the start, for `weir check`, which makes no file."""
+        path = Path(config.path).expanduser()
+        if config.path and not os.access(path if path.exists() else path.parent, os.W_OK):
+            yield f"path {config.path}: cannot be written; its folder must be there"
 
     @hookimpl
     @asynccontextmanager

@@ -21,6 +21,8 @@ class Sizes:
     pipelined: requests that a caller sends at once.
     idle_connections: callers that connect and say nothing.
     mutations: mutated requests, and as many mutated answers.
+    smuggled: mutated shapes of request smuggling, sent to real origins.
+    replacements: of a gateway by the next one, under load.
     """
 
     bodies: int
@@ -40,6 +42,8 @@ class Sizes:
     pipelined: int
     idle_connections: int
     mutations: int
+    smuggled: int
+    replacements: int
 
 
 # Times are loose where the machine may be busy with other things; the battery wants an idle one.
@@ -61,6 +65,8 @@ SMALL = Sizes(
     pipelined=200,
     idle_connections=200,
     mutations=1_000,
+    smuggled=400,
+    replacements=2,
 )
 FULL = Sizes(
     bodies=10_000,
@@ -80,4 +86,6 @@ FULL = Sizes(
     pipelined=1_000,
     idle_connections=2_000,
     mutations=30_000,
+    smuggled=5_000,
+    replacements=20,
 )

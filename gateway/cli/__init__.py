@@ -1,9 +1,9 @@
-"""The command line: `weir run | check | plugins | hooks | config | version`.
+"""The command line: `weir init | run | check | doctor | health | config | plugins | ...`.
 
 Each command is a module of its own that is imported when it is asked for, so that `weir --help`
 answers at once and loads neither aiohttp nor uvloop. Every command prints plain text; what fits a
 script has `--json`. Exit codes: 0, 2 for a usage error, 78 for a configuration that cannot work
-(sysexits.h, EX_CONFIG).
+(sysexits.h, EX_CONFIG); and 1 where `health` or `doctor` answer no.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ CONFIG_ERROR: Final = 78
 
 # Name and what --help says, in the order of a first day.
 COMMANDS: Final = {
+    "init": "Write a config.toml for what is found on this machine.",
     "run": "Start the gateway.",
     "check": "Check configuration, plugins, keys and file permissions.",
+    "doctor": "Find out why it does not work: network, keys, ports, clock, files.",
+    "health": "Ask a running gateway whether it is ready.",
     "config": "Show the configuration in force, or its JSON Schema.",
     "plugins": "List the plugins: where from, hooks, what they read, config keys.",
     "hooks": "List the hooks that a plugin may implement.",

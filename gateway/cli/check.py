@@ -1,13 +1,14 @@
 """`weir check`: everything that can be known before a start, in one run.
 
 Errors stop a start and give exit code 78. Warnings do not: an inline key, a file that others can
-read. A missing key is neither, because the caller may bring one; it is listed.
+read. A missing key is neither, because the caller may bring one; it is listed. A plugin that knows
+more than its `Config` can say has a method `check(config)`, which gives a text for each thing that
+would stop it.
 """
 
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
@@ -15,9 +16,11 @@ from typing import Final, TypeVar
 import click
 
 from gateway import settings
+from gateway.certificate import context_of
 from gateway.cli import CONFIG_ERROR, registry
-from gateway.cli.text import config_option, say
-from gateway.convert import ConfigErrors, secrets_in
+from gateway.cli.machine import private
+from gateway.cli.text import config_option, json_option, say, say_json
+from gateway.convert import ConfigErrors, Problem, secrets_in
 from gateway.errors import StartError
 from gateway.plugins import Registry
 from gateway.providers import Provider, build
@@ -26,29 +29,70 @@ from gateway.secret import FILE, Secret
 
 T = TypeVar("T")
 
-OTHERS: Final = stat.S_IRWXO | stat.S_IRWXG
 COLOURS: Final = {"error": "red", "warning": "yellow", "no key": "cyan"}
 
 
 @click.command("check")
 @config_option
-def command(path: str | None) -> None:
+@json_option
+def command(path: str | None, as_json: bool) -> None:
     """Check configuration, plugins, keys and file permissions; print everything found."""
     errors: list[str] = []
-    loaded = _kept(errors, lambda: settings.load(path, os.environ))
-    if loaded is None:
-        _finish(errors)
-        return
+    others: list[tuple[str, str]] = []
+    examined = _kept(errors, lambda: settings.examine(path, os.environ))
+    loaded = None if examined is None else examined[0]
+    if examined is not None:
+        errors += map(str, examined[1].problems)
+    if loaded is not None:
+        others += _looked(loaded, errors)
+    errors = list(dict.fromkeys(errors))
+    if as_json:
+        found = [("error", text) for text in errors] + others
+        facts = [{"kind": kind, "text": text} for kind, text in found]
+        file = path if loaded is None else loaded.path
+        say_json({"file": file, "ok": not errors, "found": facts})
+    else:
+        for kind, text in [*others, *(("error", text) for text in errors)]:
+            say(f"{click.style(kind.ljust(7), fg=COLOURS[kind])}  {text}")
+        if loaded is not None and not errors:
+            count = len(loaded.config.enabled)
+            say(f"{loaded.path or 'built-in defaults'}: {count} plugins, ok")
+    if errors:
+        raise SystemExit(CONFIG_ERROR)
+
+
+def _looked(loaded: settings.Loaded, errors: list[str]) -> Iterator[tuple[str, str]]:
+    """All that a configuration of the right types may still have wrong, as kind and text."""
     config = loaded.config
     plugins = _kept(errors, lambda: registry.enabled(loaded))
     providers = _kept(errors, lambda: build(config, config.state_path), loaded)
+    _kept(errors, lambda: context_of(config.server), loaded)
     if providers is not None:
         _kept(errors, lambda: Table(config, providers))
+    if plugins is not None:
+        _kept(errors, lambda: _ask(plugins), loaded)
     keys = list(_secrets(providers or {}, plugins))
     for text in [*loaded.warnings, *_inline(loaded, plugins), *_open_files(loaded, keys)]:
-        _line("warning", text)
-    _tell_missing(loaded, keys)
-    _finish(errors, f"{loaded.path or 'built-in defaults'}: {len(config.enabled)} plugins, ok")
+        yield "warning", text
+    for text in _missing(loaded, keys):
+        yield "no key", text
+
+
+def _ask(plugins: Registry) -> None:
+    """The plugins' own checks, of the main list's settings. `ConfigErrors` with all they say."""
+    problems: list[Problem] = []
+    tables = plugins.plans["default"].settings
+    for plugin in plugins.plugins:
+        check = getattr(plugin.instance, "check", None)
+        if check is None or plugin.name not in tables:
+            continue
+        path = ("plugins", plugin.name)
+        try:
+            problems += [Problem(path, text) for text in check(tables[plugin.name])]
+        except Exception as error:
+            problems.append(Problem(path, f"its check failed: {error!r}"))
+    if problems:
+        raise ConfigErrors(problems)
 
 
 def _kept(
@@ -62,15 +106,7 @@ def _kept(
         return None
 
 
-def _finish(errors: list[str], good: str = "") -> None:
-    for error in errors:
-        _line("error", error)
-    if errors:
-        raise SystemExit(CONFIG_ERROR)
-    say(good)
-
-
-def _tell_missing(loaded: settings.Loaded, keys: list[tuple[str, Secret]]) -> None:
+def _missing(loaded: settings.Loaded, keys: list[tuple[str, Secret]]) -> Iterator[str]:
     """What the configuration names, a line each; the usual variables of the others in one."""
     usual = []
     for name, secret in keys:
@@ -79,13 +115,9 @@ def _tell_missing(loaded: settings.Loaded, keys: list[tuple[str, Secret]]) -> No
         if loaded.provenance.get(name, "default") == "default":
             usual.append(f"{name.split('.')[1]} ({secret.reference})")
         else:
-            _line("no key", f"{name}: {secret.reference} is {secret.why_missing}")
+            yield f"{name}: {secret.reference} is {secret.why_missing}"
     if usual:
-        _line("no key", f"callers bring their own for {', '.join(usual)}")
-
-
-def _line(kind: str, text: str) -> None:
-    say(f"{click.style(kind.ljust(7), fg=COLOURS[kind])}  {text}")
+        yield f"callers bring their own for {', '.join(usual)}"
 
 
 def _secrets(
@@ -114,14 +146,12 @@ def _open_files(loaded: settings.Loaded, keys: list[tuple[str, Secret]]) -> Iter
     """Files that hold a secret and that more people than their owner can read."""
     state = loaded.config.state_path
     files = {Path(s.reference.removeprefix(FILE)) for _, s in keys if s.reference.startswith(FILE)}
+    rows = loaded.config.providers.values()
+    for file in (loaded.config.server.tls_key, *(row.client_key for row in rows)):
+        files |= {Path(file)} if file else set()
     if loaded.path is not None and any(secret.inline for _, secret in keys):
         files.add(Path(loaded.path))
-    for path in [state, *(file.expanduser() for file in sorted(files)), state / "admin.token"]:
-        try:
-            mode = path.stat().st_mode
-        except OSError:
-            continue  # made at the first start, or listed as missing
-        if mode & OTHERS:
-            yield f"{path}: mode {stat.S_IMODE(mode):04o} lets others in; chmod go= {path}"
+    paths = [state, *(file.expanduser() for file in sorted(files)), state / "admin.token"]
+    yield from private(paths)
     if state.exists() and not os.access(state, os.W_OK | os.X_OK):
         yield f"{state}: cannot be written; set state_dir"

@@ -1,4 +1,4 @@
-"""`weir config show` and `weir config schema`."""
+"""`weir config show`, `weir config diff` and `weir config schema`."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ import orjson
 from gateway import settings
 from gateway.cli.registry import bundled, table_types
 from gateway.cli.text import aligned, config_option, json_option, say, say_json
+from gateway.config import Config, ProviderConfig
 from gateway.convert import convert_table
 from gateway.places import KeyPath
 from gateway.providers import built_in_names
-from gateway.schema import schema, written
+from gateway.schema import default_of, schema, written
 from gateway.secret import MASK, Secret
 from gateway.units import Duration, Size
 
 
 @click.group("config")
 def command() -> None:
-    """Show the configuration in force, or its JSON Schema."""
+    """Show the configuration in force, what differs from the defaults, or its JSON Schema."""
 
 
 @command.command("schema")
@@ -46,6 +47,48 @@ def show(path: str | None, as_json: bool) -> None:
     texts = ((key, written(value), source) for key, value, source in rows)
     for line in aligned((f"{key} = {text}", f"# {source}") for key, text, source in texts if text):
         say(line)
+
+
+@command.command("diff")
+@config_option
+@json_option
+def diff(path: str | None, as_json: bool) -> None:
+    """Print what differs from the defaults, and where it comes from. Secrets are masked."""
+    loaded = settings.load(path, os.environ)
+    usual = dict(_defaults(loaded))
+    rows = [
+        (key, value, usual.get(key), source)
+        for key, value, source in effective(loaded)
+        if source != "default" and (key not in usual or value != usual[key])
+    ]
+    if as_json:
+        document = {}
+        for key, value, default, source in rows:
+            document[key] = {"value": _plain(value), "default": _plain(default), "from": source}
+        say_json(document)
+        return
+    texts = []
+    for key, value, default, source in rows:
+        was = f"default {written(default)}; " if written(default) else ""
+        texts.append((f"{key} = {written(value)}", f"# {was}{source}"))
+    for line in aligned(texts):
+        say(line)
+
+
+def _defaults(loaded: settings.Loaded) -> Iterator[tuple[str, Any]]:
+    """The default of each key that may be in force; a provider's are the same for all."""
+    document = {field: getattr(Config(), field) for field in Config.__struct_fields__}
+    types = table_types(loaded)
+    document["plugins"] = {name: _defaulted(type_) for name, type_ in types.items()}
+    document["providers"] = dict.fromkeys(loaded.config.providers, ProviderConfig())
+    for path, value in _values(document):
+        yield ".".join(str(part) for part in path), value
+
+
+def _defaulted(type_: type[msgspec.Struct]) -> dict[str, Any]:
+    """The keys of a plugin's table that have a default."""
+    fields = msgspec.structs.fields(type_)
+    return {field.encode_name: default_of(field) for field in fields if not field.required}
 
 
 def effective(loaded: settings.Loaded) -> Iterator[tuple[str, Any, str]]:

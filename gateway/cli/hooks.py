@@ -116,11 +116,11 @@ def _write(path: Path) -> None:
     try:
         before = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise click.ClickException(f"{path}: {error.strerror}") from None
+        raise click.UsageError(f"{path}: {error.strerror}") from None
     try:
         after = refreshed(before)
     except StartError as error:
-        raise click.ClickException(f"{path}: {error}") from None
+        raise click.UsageError(f"{path}: {error}") from None
     if after != before:
         path.write_text(after, encoding="utf-8")
     say(f"{path}: {'written' if after != before else 'up to date'}")

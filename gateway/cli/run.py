@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import click
 
-from gateway import log, server, settings
+from gateway import log, ports, server, settings, stand, workers
 from gateway.cli.text import config_option
 from gateway.convert import ConfigErrors
 
 
 @click.command("run")
 @config_option
-def command(path: str | None) -> None:
+@click.option("--worker", type=int, hidden=True, help="A keeper's: the number of this worker.")
+@click.option("--sockets", hidden=True, help="A keeper's: descriptors of the callers' port.")
+@click.option("--admin-socket", type=click.Path(path_type=Path), hidden=True)
+def command(
+    path: str | None, worker: int | None, sockets: str | None, admin_socket: Path | None
+) -> None:
     """Start the gateway.
 
     Prints one line of JSON with the bound addresses on standard output when it listens; the log
@@ -25,7 +31,13 @@ def command(path: str | None) -> None:
     for warning in loaded.warnings:
         log.get("gateway.settings").warning("config_warning", text=warning)
     try:
-        code = server.run(loaded)
+        if worker is not None and sockets and admin_socket is not None:
+            given = ports.adopted(map(int, sockets.split(",")))
+            code = server.run(loaded, stand.Place(worker, given, admin_socket))
+        elif loaded.config.server.workers > 1:
+            code = workers.run(loaded)
+        else:
+            code = server.run(loaded)
     except ConfigErrors as errors:
         raise loaded.placed(errors) from None
     finally:

@@ -9,6 +9,8 @@ from typing import Any, Final
 import click
 import orjson
 
+from gateway.units import Duration, parse_duration
+
 GAP: Final = "  "
 # One long value must not push a whole column off the screen.
 COLUMN_MAX: Final = 60
@@ -42,6 +44,22 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *body])
 
 
+class _DurationType(click.ParamType[Duration]):
+    """A length of time, written as in the configuration."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Duration:
+        try:
+            duration = parse_duration(value)
+        except ValueError as error:
+            self.fail(f"{error}, given {value!r}", param, ctx)
+        if not duration:
+            self.fail("wanted more than 0", param, ctx)
+        return duration
+
+
+DURATION: Final = _DurationType()
 config_option: Callable[[Any], Any] = click.option(
     "--config",
     "path",

@@ -1,34 +1,21 @@
 from __future__ import annotations
 
-import tomllib
 from urllib.request import Request, urlopen
 
 import pytest
 
 from bench.peers import (
     DIRECT,
-    ISSUE,
-    WEIR,
     Cores,
     Peer,
     answered,
-    gateway,
+    missing,
     mock_upstream,
+    named,
     running,
+    versions,
 )
-
-
-@pytest.mark.parametrize(
-    ("written", "plugins"),
-    [("none", ()), ("issue", ISSUE), ("timing, ./mine.py", ("timing", "./mine.py"))],
-)
-def test_a_list_of_plugins_has_a_name_or_is_written_out(written, plugins):
-    assert gateway(written).plugins == plugins
-
-
-def test_the_configuration_of_the_gateway_is_toml():
-    text = WEIR.format(folder='"f"', enabled='["timing"]', upstream='"http://127.0.0.1:1"')
-    assert tomllib.loads(text)["enabled"] == ["timing"]
+from bench.peers.kinds import Started
 
 
 def test_the_mock_runs_in_a_process_of_its_own_and_goes_with_the_block():
@@ -48,3 +35,30 @@ def test_a_gateway_that_does_not_start_is_told_with_its_own_words():
         running(peer, "http://127.0.0.1:9", Cores()),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("size", "exact", "right"), [(600, True, True), (700, True, False), (700, False, True)]
+)
+def test_an_answer_is_the_mocks_own_or_at_least_all_of_its_text(size, exact, right):
+    with mock_upstream(Cores()) as (address, pid):
+        started = Started(address, pid, fields={"x-bench": f"json={size}"})
+        if right:
+            answered(address, started, exact=exact)
+        else:
+            with pytest.raises(ValueError, match="it answered 200"):
+                answered(address, started, exact=exact)
+
+
+def test_half_of_the_text_is_no_answer():
+    with mock_upstream(Cores()) as (address, pid):
+        started = Started(address, pid, fields={"x-bench": "json=400"})
+        with pytest.raises(ValueError, match="it answered 200"):
+            answered(address, started, exact=False)
+
+
+def test_nobody_in_between_is_never_missing_and_has_no_version():
+    assert missing(DIRECT) == ""
+    (pair,) = named(["aiohttp"])
+    assert versions([DIRECT, pair, pair]) == versions([pair])
+    assert len(versions([pair])) == 1

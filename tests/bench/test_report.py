@@ -61,3 +61,11 @@ def test_a_base_that_did_not_get_its_core_is_said_so():
 def test_a_base_that_moved_is_said_to_be_no_base():
     assert any("do not rely" in said for said in remarks(results(nginx=(10.0, 10.0, 15.0))))
     assert not any("do not rely" in said for said in remarks(results()))
+
+
+def test_who_cannot_pass_on_what_comes_is_named():
+    found = results()
+    for name, rate in (("direct", 1000.0), ("nginx", 990.0), (OURS.name, 400.0)):
+        found.rows.append(Row(0, name, "sse", "chunk_rate", rate))
+    behind = [said for said in remarks(found) if "passed on" in said]
+    assert behind == [f"{OURS.name} passed on 40% of sse's events."]

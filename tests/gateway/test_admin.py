@@ -217,3 +217,51 @@ def test_a_reload_with_a_fault_keeps_the_old_configuration_and_says_why(gateway,
     assert "ports" in error
     assert gateway.wait_for_log("reload_failed")["error"] == error
     assert ask(b"GET", b"/readyz").status == 200
+
+
+# -- the log's level -------------------------------------------------------------------------------
+
+
+def set_level(gateway, body: bytes, token=None):
+    fields = [] if token is None else [(b"Authorization", b"Bearer " + token)]
+    with RawCaller(gateway.admin_port) as caller:
+        caller.request(b"POST", b"/api/log", *fields, body=body)
+        return caller.answer()
+
+
+def test_the_logs_level_changes_at_once_until_a_reload(gateway, ask, token):
+    first = set_level(gateway, b'{"level": "error"}', token)
+    assert (first.status, orjson.loads(first.body)) == (200, {"level": "error", "before": "info"})
+    reloads = [line["event"] for line in gateway.log].count("reloaded")
+    ask(b"POST", b"/api/reload", token=token)  # sets info again, and tells of itself
+    gateway.wait_for_log("reloaded", reloads + 1)
+
+    second = set_level(gateway, b'{"level": "debug"}', token)
+    assert orjson.loads(second.body) == {"level": "debug", "before": "info"}
+    line = gateway.wait_for_log("log_level_set")
+    assert (line["log_level"], line["before"], line["level"]) == ("debug", "info", "warning")
+    ask(b"POST", b"/api/reload", token=token)
+
+
+def test_the_logs_level_wants_the_token_and_a_post(gateway, ask, token):
+    assert set_level(gateway, b'{"level": "debug"}').status == 401
+    assert ask(b"GET", b"/api/log", token=token).status == 405
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"debug", b"[]", b"{}", b'{"level": "loud"}', b'{"level": "info", "x": 1}']
+)
+def test_a_level_that_is_none_is_refused_with_those_there_are(gateway, token, body):
+    answer = set_level(gateway, body, token)
+
+    assert answer.status == 400
+    assert '"debug", "info", "warning", "error"' in orjson.loads(answer.body)["error"]
+
+
+def test_the_logs_level_changes_in_every_worker():
+    with running_gateway({"server": {"workers": 2}}) as gateway:
+        token = gateway.admin_token.encode()
+        assert set_level(gateway, b'{"level": "debug"}', token).status == 200
+        gateway.wait_for_log("log_level_set", 2)
+        assert set_level(gateway, b'{"level": "loud"}', token).status == 400
+        assert set_level(gateway, b'{"level": "debug"}').status == 401

@@ -123,6 +123,11 @@ class Door:
     ) -> Turn:
         return Turn(self, caller, exchange, body, screened)
 
+    def serve_upgrade(
+        self, caller: Caller, exchange: Exchange, screened: Screened, key: bytes
+    ) -> Turn:
+        return Turn(self, caller, exchange, b"", screened)
+
     def begun(self, turn: Turn) -> None:
         self._turns.put_nowait(turn)
 
@@ -315,8 +320,8 @@ BOUNDS = {
     "target": (
         {"header_bytes_max": 100},
         request(start=b"GET /" + b"x" * 100 + b" HTTP/1.1"),
-        431,
-        "header_bytes",
+        414,
+        "target_bytes",
     ),
     "length": ({"body_bytes_max": 4}, sized(b"hello"), 413, "body_bytes"),
     "chunks": (

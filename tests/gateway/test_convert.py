@@ -17,6 +17,7 @@ from gateway.convert import (
     wanted,
 )
 from gateway.errors import StartError
+from gateway.proxies import ProxyUrl
 from gateway.secret import Secret
 from gateway.units import Duration, Size
 
@@ -253,6 +254,7 @@ def test_a_value_is_shown_short_and_without_control_bytes(value, text):
         (Annotated[float, msgspec.Meta(le=2)], "a number of at most 2"),
         (Annotated[str, msgspec.Meta(pattern="^a$")], "text matching ^a$"),
         (Secret | None, 'a reference such as "env:NAME" or "file:/path"'),
+        (ProxyUrl | None, "the URL of an HTTP proxy"),
         (dict[str, int], "a table"),
         (list[bool], "a list, each true or false"),
     ],
@@ -263,11 +265,13 @@ def test_types_are_told_in_words(type_, words):
 
 def test_secrets_are_found_wherever_they_lie():
     one, two = Secret(b"1"), Secret(b"2")
-    value = {"a": Sample(key=one, keys=(two,)), "b": [one]}
+    urls = [ProxyUrl(url, {}) for url in ("http://us:word@p.example", "http://p.example", "")]
+    value = {"a": Sample(key=one, keys=(two,)), "b": [one], "c": urls}
     assert [path for path, _ in secrets_in(value, ("top",))] == [
         ("top", "a", "key"),
         ("top", "a", "keys", 0),
         ("top", "b", 0),
+        ("top", "c", 0),
     ]
 
 

@@ -233,7 +233,7 @@ def test_a_route_obeys_the_named_gateway(caller):
 
 
 def test_a_refused_request_is_logged_and_counted_but_no_exchange(gateway, caller):
-    caller.send(b"GET http://openai/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    caller.send(b"GET ftp://localhost/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
 
     assert caller.answer().status == 400
     line = gateway.wait_for_log("request_refused")

@@ -125,6 +125,71 @@ def test_a_secret_is_blanked_in_values_texts_and_tracebacks(sink):
     assert written.count("***") >= 4
 
 
+UNKNOWN = "whatever-nobody-registered"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "authorization",
+        "Proxy-Authorization",
+        "api_key",
+        "apikey",
+        "x-api-key",
+        "X-Goog-Api-Key",
+        "token",
+        "access_token",
+        "admin.token",
+        "password",
+        "client_secret",
+        "credential",
+        "cookie",
+        "Set-Cookie",
+    ],
+)
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_value_is_blanked_by_its_name_wherever_in_an_event_it_is(sink, name, form):
+    log.set_up("info", form, fd=sink.fd)
+    logger = log.get("names")
+    logger.info("sent", **{name: UNKNOWN})
+    logger.info("sent", headers={name: UNKNOWN}, rows=[{name: [UNKNOWN]}])
+    logger.info("sent", fields=[(name, UNKNOWN)], raw=((name.encode(), UNKNOWN.encode()),))
+    text = sink.text()
+    assert UNKNOWN not in text
+    assert text.count("***") == 5
+    assert text.count(name) >= 5
+
+
+def test_what_only_sounds_like_a_secret_is_kept(sink):
+    facts = {
+        "tokens": "12",
+        "input_tokens": 5,
+        "token": 7,
+        "key_id": "k1",
+        "plugin": "credentials",
+        "pair": ["a", "b"],
+        "provider": "token",
+    }
+    log.get("names").info("counted", **facts)
+    (line,) = sink.lines()
+    assert {name: line[name] for name in facts} == facts
+
+
+def test_a_reference_to_a_secret_may_be_read(sink):
+    log.get("names").info("missing", api_key=Secret(None, reference="env:GROQ_API_KEY"))
+    (line,) = sink.lines()
+    assert line["api_key"] == "Secret(env:GROQ_API_KEY)"
+
+
+def test_the_level_alone_can_be_changed_and_the_one_before_is_given(sink):
+    logger = log.get("levels")
+    assert log.set_level("debug") == "info"
+    logger.debug("seen")
+    assert log.set_level("error") == "debug"
+    logger.info("unseen")
+    assert [line["event"] for line in sink.lines()] == ["seen"]
+
+
 def test_the_console_is_for_people(sink):
     secret = Secret(b"sk-live-on-console")
     log.set_up("info", "console", fd=sink.fd)

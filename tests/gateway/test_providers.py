@@ -6,12 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
+import trustme
 
 from gateway.config import Config, ProviderConfig
 from gateway.convert import ConfigErrors
 from gateway.dialects import anthropic, gemini, openai, openai_responses
 from gateway.errors import CallerFault
 from gateway.providers import Provider, build, built_in_names
+from gateway.proxies import ProxyUrl
 from gateway.rows import built_in
 from gateway.secret import Secret
 from gateway.units import parse_duration
@@ -295,10 +297,80 @@ def test_the_mock_provider_is_on_a_socket_of_this_process():
 
 def test_a_table_sets_socket_and_certificates(tmp_path):
     ca_file = tmp_path / "ca.pem"
-    ca_file.write_text("")
+    trustme.CA().cert_pem.write_to_path(str(ca_file))
     provider = one("mine", base_url="https://a.example", socket="/run/a.sock", ca_file=str(ca_file))
     origin, _ = provider.locate(b"x", None)
     assert (origin.socket, origin.ca_file) == ("/run/a.sock", str(ca_file))
+
+
+def test_a_table_sets_a_client_certificate(tmp_path):
+    file = tmp_path / "client.pem"
+    trustme.CA().issue_cert("a").private_key_and_cert_chain_pem.write_to_path(str(file))
+    provider = one("mine", base_url="https://a.example", client_cert=str(file))
+    origin, _ = provider.locate(b"x", None)
+    assert (origin.client_cert, origin.client_key) == (str(file), None)
+
+
+# -- proxies ---------------------------------------------------------------------------------------
+
+ENVIRON = {"HTTPS_PROXY": "http://env:1", "http_proxy": "http://plain:1", "NO_PROXY": "b.example"}
+
+
+def chosen(url: str) -> ProxyUrl:
+    return ProxyUrl(url, {})
+
+
+@pytest.mark.parametrize(
+    ("base_url", "main", "own", "expected"),
+    [
+        ("https://a.example", None, None, "env:1"),
+        ("http://a.example", None, None, "plain:1"),
+        ("https://b.example", None, None, None),
+        ("http://localhost:8000", None, None, None),
+        ("https://a.example", "http://main:1", None, "main:1"),
+        ("https://b.example", "http://main:1", None, None),
+        ("https://a.example", "", None, None),
+        ("https://a.example", "http://main:1", "http://own:1", "own:1"),
+        ("https://b.example", None, "http://own:1", "own:1"),
+        ("http://127.0.0.1:8000", None, "http://own:1", "own:1"),
+        ("https://a.example", None, "", None),
+        ("https://a.example", "http://main:1", "", None),
+    ],
+)
+def test_the_nearest_word_about_a_proxy_counts(base_url, main, own, expected):
+    table = ProviderConfig(base_url=base_url, proxy=None if own is None else chosen(own))
+    config = Config(providers={"mine": table}, proxy=None if main is None else chosen(main))
+    origin, _ = build(config, STATE, ENVIRON)["mine"].locate(b"x", None)
+    assert (origin.proxy and origin.proxy.key) == expected
+
+
+def test_a_host_that_the_path_names_has_its_proxy_too():
+    provider = providers(environ={"HTTPS_PROXY": "http://env:1", "NO_PROXY": "b.openai.azure.com"})
+    found = [
+        provider["azure-openai"].locate(b"%b/openai/v1/models" % name, None)[0].proxy
+        for name in (b"a", b"b")
+    ]
+    assert [proxy and proxy.key for proxy in found] == ["env:1", None]
+
+
+def test_a_unix_socket_has_no_proxy_and_its_table_cannot_ask_for_one():
+    def table(proxy: ProxyUrl | None = None) -> ProviderConfig:
+        return ProviderConfig(base_url="http://a.example", socket="/run/a.sock", proxy=proxy)
+
+    provider = providers({"mine": table()}, {"http_proxy": "http://env:1"})["mine"]
+    assert provider.locate(b"x", None)[0].proxy is None
+    (text,) = errors(mine=table(chosen("http://own:1")))
+    assert text.startswith("[providers.mine] proxy: no proxy leads to a Unix socket")
+    assert providers({"mine": table(chosen(""))})["mine"].origin is not None
+
+
+def test_a_proxy_of_the_environment_that_cannot_be_used_is_told_with_its_variable():
+    environ = {"HTTPS_PROXY": "https://user:open-sesame@p.example"}
+    with pytest.raises(ConfigErrors) as caught:
+        providers({}, environ)
+    (problem,) = caught.value.problems
+    assert str(problem).startswith("HTTPS_PROXY: proxy: a proxy that is itself spoken to over TLS")
+    assert "sesame" not in str(problem)
 
 
 # -- keys ------------------------------------------------------------------------------------------
@@ -378,6 +450,9 @@ HOST = "http://a.example"
         ("one", {"base_url": HOST, "credential": "x: y"}, 'credential: wanted "FIELD: {key}"'),
         ("one", {"base_url": "https://{region}.example/{account}"}, "base_url: nothing fills {reg"),
         ("one", {"base_url": HOST, "ca_file": "/no/such"}, "ca_file: no such file: /no/such"),
+        ("one", {"base_url": HOST, "client_key": __file__}, "client_key: has no client_cert besi"),
+        ("one", {"base_url": HOST, "client_cert": __file__}, "client_cert: wanted a certificate"),
+        ("azure-openai", {"warm": 1}, "warm: wanted a base_url without places"),
         ("one", {"base_url": "gopher://a.example"}, "base_url: wanted an http:// or https:// URL"),
     ],
 )

@@ -11,7 +11,13 @@ import pytest
 
 from gateway import Exchange, Headers, Size
 from gateway.config import Config, GatewayConfig, Limits, Server
-from gateway.refusal import Refusal, Screen, is_host_allowed, refusal_bytes
+from gateway.refusal import (
+    Refusal,
+    Screen,
+    head_too_large,
+    is_host_allowed,
+    refusal_bytes,
+)
 from gateway.screened import Screened
 from gateway.shapes import lines
 
@@ -58,19 +64,33 @@ def test_other_versions_are_refused(version):
 @pytest.mark.parametrize(
     ("method", "target", "expected"),
     [
-        (b"GET", b"http://localhost/openai/v1/x", (400, "bad_target")),
-        (b"GET", b"https://example.com/", (400, "bad_target")),
+        (b"GET", b"http://example.com/openai/v1/x", (403, "host_not_allowed")),
+        (b"GET", b"http://a@localhost/openai/v1/x", (400, "bad_host")),
+        (b"GET", b"http:///openai/v1/x", (400, "bad_host")),
+        (b"GET", b"http://localhost", (400, "bad_target")),
+        (b"GET", b"https://localhost/openai/v1/x", (400, "bad_target")),
         (b"GET", b"openai/v1/x", (400, "bad_target")),
         (b"GET", b"", (400, "bad_target")),
         (b"OPTIONS", b"*", (400, "bad_target")),
         (b"GET", b"/openai/v1/x#fragment", (400, "bad_target")),
         (b"GET", b"#", (400, "bad_target")),
-        (b"CONNECT", b"localhost:443", (405, "method")),
-        (b"CONNECT", b"/openai/v1/x", (405, "method")),
+        (b"CONNECT", b"localhost:443", (501, "method")),
+        (b"CONNECT", b"/openai/v1/x", (501, "method")),
     ],
 )
 def test_what_is_no_path_is_refused(method, target, expected):
     assert refused(request(HOST, method=method, target=target)) == expected
+
+
+@pytest.mark.parametrize("host", [b"localhost", b"example.com", b"a b"])
+def test_the_absolute_form_is_a_path_and_a_host_of_its_own(host):
+    for screen in (Screen(CONFIG), Screen(CONFIG)):
+        asked = request((b"Host", host), target=b"HTTP://127.0.0.1:80/openai/v1/x?y=//z")
+        assert screen.pass_over(asked).host == b"127.0.0.1:80"
+        assert asked.target == asked.path == b"/openai/v1/x?y=//z"
+    for hosts in ([], [HOST, HOST]):
+        asked = request(*hosts, target=b"http://localhost/openai/v1/x")
+        assert refused(asked) == (400, "bad_host")
 
 
 @pytest.mark.parametrize(
@@ -208,7 +228,7 @@ def test_a_long_target_is_not_remembered(size, is_kept):
 @pytest.mark.parametrize(
     ("start", "fields", "expected"),
     [
-        ({"method": b"CONNECT"}, [HOST], (405, "method")),
+        ({"method": b"CONNECT"}, [HOST], (501, "method")),
         ({"version": "2.0"}, [HOST], (505, "http_version")),
         ({}, [], (400, "bad_host")),
         ({}, [HOST, HOST], (400, "bad_host")),
@@ -587,3 +607,20 @@ def test_a_refusal_cannot_be_broken_by_what_it_quotes():
 
     assert b"Evil" not in head
     assert orjson.loads(body)["error"]["message"].startswith('a "b"\r\n')
+
+
+def test_a_refusal_of_head_has_everything_but_its_content():
+    refusal = Refusal(400, "bad_host", "No.")
+    whole = refusal_bytes(refusal)
+    start, _, content = whole.partition(b"\r\n\r\n")
+
+    assert refusal_bytes(refusal, is_head=True).startswith(start[:60])
+    assert refusal_bytes(refusal, is_head=True).endswith(b"\r\n\r\n")
+    assert b"Content-Length: %d\r\n" % len(content) in refusal_bytes(refusal, is_head=True)
+
+
+@pytest.mark.parametrize(
+    ("target", "head", "expected"), [(99, 101, 414), (51, 101, 414), (50, 101, 431), (0, 101, 431)]
+)
+def test_a_head_beyond_its_bound_is_blamed_on_what_is_most_of_it(target, head, expected):
+    assert head_too_large(target, head).status == expected

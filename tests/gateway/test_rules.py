@@ -204,10 +204,26 @@ def test_what_names_no_dialect_is_refused(dialect):
 
 
 def test_empty_paths_are_refused():
-    assert provider(socket="", ca_file="") == [
-        "[providers.mine] socket: wanted a path, given an empty text",
-        "[providers.mine] ca_file: wanted a path, given an empty text",
+    keys = ("socket", "ca_file", "client_cert", "client_key")
+    assert provider(**dict.fromkeys(keys, "")) == [
+        f"[providers.mine] {key}: wanted a path, given an empty text" for key in keys
     ]
+
+
+@pytest.mark.parametrize(
+    ("table", "limits", "bound"),
+    [
+        ({"warm": 64}, {}, ""),
+        ({"warm": 65}, {}, "limits.idle_upstream_max, 64"),
+        ({"warm": 4}, {"origin_connections_max": 3}, "limits.origin_connections_max, 3"),
+        ({"warm": 4, "connections_max": 3}, {}, "connections_max, 3"),
+        ({"warm": 4, "connections_max": 4}, {"origin_connections_max": 3}, ""),
+    ],
+)
+def test_no_more_connections_are_kept_ready_than_there_may_be(table, limits, bound):
+    found = problems(providers={"mine": ProviderConfig(**table)}, limits=Limits(**limits))
+    expected = f"[providers.mine] warm: wanted at most {bound}; raise that first"
+    assert found == ([expected] if bound else [])
 
 
 @pytest.mark.parametrize("name", sorted(RESERVED_SLUGS))
@@ -280,3 +296,42 @@ def test_an_open_listener_without_names_is_warned_about_and_allowed():
     )
     assert problems(**config) == []
     assert warnings(server=Server(host="0.0.0.0", allowed_hosts=("a.example",))) == []
+
+
+def test_what_callers_connect_by():
+    assert (
+        server(socket="/run/a.sock", socket_mode="660", cors_origins=("https://a.example",)) == []
+    )
+    assert server(trusted_proxies=("10.0.0.0/8", "::1", "unix"), proxy_protocol=True) == []
+    assert server(tls_cert="cert.pem", tls_key="key.pem") == []
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ({"socket_mode": "rw"}, 'socket_mode: wanted a file mode such as "0660", given "rw"'),
+        (
+            {"socket": "/run/a.sock", "workers": 2},
+            "socket: served by one process only; set server.workers to 1, or leave it out",
+        ),
+        ({"tls_cert": "a"}, "tls_key: missing; tls_cert is of no use without it"),
+        ({"tls_key": "a"}, "tls_cert: missing; tls_key is of no use without it"),
+        (
+            {"trusted_proxies": ("::1", "10.0.0.1/8")},
+            (
+                'trusted_proxies[1]: wanted a network such as "10.0.0.0/8", or "unix" '
+                "(10.0.0.1/8 has host bits set)"
+            ),
+        ),
+        (
+            {"proxy_protocol": True},
+            "proxy_protocol: nobody would be believed; list the proxies in server.trusted_proxies",
+        ),
+        (
+            {"cors_origins": ("a.example",)},
+            'cors_origins[0]: wanted "scheme://host" or "scheme://host:port", given "a.example"',
+        ),
+    ],
+)
+def test_what_callers_cannot_connect_by(parts, expected):
+    assert server(**parts) == [f"[server] {expected}"]

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.config import Config, Limits, ProviderConfig, Server
 from gateway.providers import built_in_names
+from gateway.proxies import ProxyUrl
 from gateway.schema import keys, meanings, schema, written
 from gateway.secret import Secret, resolve
 from gateway.units import Duration, Size, parse_duration, parse_size
@@ -79,6 +80,9 @@ def test_keys_come_with_type_default_and_meaning_in_order():
         ({}, ""),
         (Secret(b"sk-live"), '"***"'),
         (resolve("env:KEY", {"KEY": "sk-live"}), '"env:KEY"'),
+        (ProxyUrl("http://us:word@p.example:3128", {}), '"http://***@p.example:3128"'),
+        (ProxyUrl("env:URL", {"URL": "http://us:word@p.example"}), '"env:URL"'),
+        (ProxyUrl("", {}), '""'),
     ],
 )
 def test_values_are_written_as_in_toml_and_secrets_by_reference(value, text):

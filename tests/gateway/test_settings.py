@@ -401,6 +401,8 @@ def test_every_key_has_a_variable(path, name):
 def test_every_key_of_the_core_can_be_set_by_its_variable(tmp_path):
     config = Config()
     values = {"host": '"localhost"', "level": '"error"', "format": '"json"'}
+    values |= {"socket_mode": '"0600"', "proxy_protocol": "false"}
+    values |= dict.fromkeys(("socket", "tls_cert", "tls_key"), '""')
     environ, paths = {}, []
     for table in ("server", "admin", "limits", "log"):
         for field in msgspec.structs.fields(getattr(config, table)):
@@ -515,3 +517,30 @@ def test_a_plugins_inline_secrets_are_warned_about(tmp_path):
         ),
     )
     assert loaded.inline_secrets(Cache(key=Secret(b"x", reference="env:X")), ()) == ()
+
+
+def test_a_proxys_url_is_read_and_its_inline_password_warned_about(tmp_path):
+    text = "proxy = 'http://us:open-sesame@p.example:3128'\n[providers.openai]\nproxy = 'env:URL'\n"
+    loaded = load_text(tmp_path, text, URL="http://us:open-sesame@p.example:3129")
+    config = loaded.config
+    assert config.proxy is not None
+    assert config.providers["openai"].proxy is not None
+    found = [config.proxy.proxy, config.providers["openai"].proxy.proxy]
+    assert [proxy and proxy.port for proxy in found] == [3128, 3129]
+    (warning,) = loaded.warnings
+    assert warning.startswith(f"{tmp_path}/weir.toml:1: proxy: the secret stands in the file")
+    assert load_text(tmp_path, "proxy = 'http://p.example'\n").warnings == ()
+
+
+def test_a_proxys_url_that_is_none_has_its_place_and_is_not_quoted(tmp_path):
+    text = "proxy = 'socks5://us:open-sesame@p.example'\n[providers.openai]\nproxy = 'env:URL'\n"
+    found = errors(tmp_path, text)
+    assert found[0].startswith("weir.toml:1: proxy: wanted the URL of an HTTP proxy, given text (")
+    assert "sesame" not in found[0]
+    assert found[1].endswith("given text (env:URL is not set)")
+
+
+def test_a_variable_sets_the_proxy_or_switches_it_off(tmp_path):
+    loaded = load_text(tmp_path, "proxy = 'http://a.example'\n", WEIR_PROXY="")
+    assert loaded.config.proxy is not None
+    assert loaded.config.proxy.proxy is None

@@ -144,13 +144,15 @@ def test_a_socket_that_is_closed_can_be_asked_and_told(pair):
     assert is_gone(ours) is False
 
 
-def test_a_unix_socket_knows_neither():
+def test_a_unix_socket_knows_only_who_is_gone():
     ours, theirs = socket.socketpair()
     with ours:
+        theirs.sendall(b"unread")
+        assert is_gone(ours) is False
         theirs.close()
 
         assert bytes_acked(ours) is None
-        assert is_gone(ours) is False
+        assert is_gone(ours) is True
 
 
 def test_a_udp_socket_is_none_of_the_kinds_known():

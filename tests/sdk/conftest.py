@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway.testing import RunningGateway, ScriptedUpstream, running_gateway
-from tests.sdk.provider import play, scripted_gateway
+from tests.sdk.provider import few_certificates, play, scripted_gateway
 from tests.sdk.sdks import NODES, SDKS, Sdk
 
 CONFIG = Path(__file__).resolve().parents[2] / "config.toml"
@@ -17,25 +18,36 @@ CONFIG = Path(__file__).resolve().parents[2] / "config.toml"
 QUIET = pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession")
 
 
-@pytest.fixture(
-    params=[
+def in_turn(sdks: Iterable[Sdk]) -> list[Any]:
+    """Make parameters of them, each marked for the summary."""
+    return [
         pytest.param(
             sdk,
             id=f"{sdk.registry}-{sdk.name}-{sdk.way}",
             marks=[pytest.mark.sdk(sdk.name, sdk.registry), QUIET],
         )
-        for sdk in SDKS
+        for sdk in sdks
     ]
-)
+
+
+@pytest.fixture(params=in_turn(SDKS))
 def sdk(request: pytest.FixtureRequest) -> Sdk:
     """Give each SDK by each way to use it."""
     found: Sdk = request.param
     return found
 
 
+@pytest.fixture(params=in_turn(sdk for sdk in SDKS if sdk.suits_the_mock))
+def mocked_sdk(request: pytest.FixtureRequest) -> Sdk:
+    """Give each SDK whose format and paths the mock provider speaks."""
+    found: Sdk = request.param
+    return found
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _nodes() -> Iterator[None]:
-    yield
+def _cheap_clients() -> Iterator[None]:
+    with few_certificates():
+        yield
     for node in NODES:
         node.close()
 

@@ -7,8 +7,18 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-# The answer, in the pieces of which its stream is made.
-PIECES: Final = ("Water", " flows", " downhill.")
+from tests.sdk.called import (
+    chat_call,
+    cohere_call,
+    generate_call,
+    messages_call,
+    mistral_call,
+    responses_call,
+    sse,
+)
+
+# The answer, in the pieces of which its stream is made. One character has three bytes in UTF-8.
+PIECES: Final = ("Water", " ↓ flows", " downhill.")
 TEXT: Final = "".join(PIECES)
 # What an error says, to be found again in the exception.
 REASON: Final = "The provider said no."
@@ -16,24 +26,24 @@ REASON: Final = "The provider said no."
 
 class Format(NamedTuple):
     """One format. whole: the answer in one piece. events: the same as a stream, its end marker
-    last. shown: of those, how many have to come for the first two pieces of text. error: the body
-    of an error by its status.
+    last. shown: of those, how many have to come for the first two pieces of text. unended: the
+    same stream without its end marker. call: a stream that calls a tool. frame: the event of an
+    error in mid-stream. error: the body of an error by its status.
     """
 
     whole: bytes
     events: tuple[bytes, ...]
     shown: int
+    unended: tuple[bytes, ...]
+    call: tuple[bytes, ...]
+    frame: bytes
     error: Callable[[int], bytes]
-
-
-def _sse(document: dict[str, Any], name: str = "") -> bytes:
-    start = f"event: {name}\n".encode() if name else b""
-    return start + b"data: " + orjson.dumps(document) + b"\n\n"
 
 
 # -- OpenAI's chat completions ---------------------------------------------------------------------
 
 _CHAT: Final = {"id": "chatcmpl-1", "created": 1, "model": "gpt-5"}
+_CHUNK: Final = _CHAT | {"object": "chat.completion.chunk"}
 
 
 def _openai_error(status: int) -> bytes:
@@ -57,14 +67,37 @@ def _chat_whole() -> bytes:
 def _chat_events() -> Iterator[bytes]:
     deltas: list[dict[str, str]] = [{"role": "assistant", "content": ""}]
     deltas += [{"content": piece} for piece in PIECES]
-    chunk = _CHAT | {"object": "chat.completion.chunk"}
     for delta in deltas:
-        yield _sse(chunk | {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
-    yield _sse(chunk | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        yield sse(_CHUNK | {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
+    yield sse(_CHUNK | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
     yield b"data: [DONE]\n\n"
 
 
-CHAT: Final = Format(_chat_whole(), tuple(_chat_events()), 3, _openai_error)
+_CHAT_EVENTS: Final = tuple(_chat_events())
+CHAT: Final = Format(
+    _chat_whole(),
+    _CHAT_EVENTS,
+    3,
+    _CHAT_EVENTS[:-1],
+    tuple(chat_call(_CHUNK)),
+    b"data: " + _openai_error(500) + b"\n\n",
+    _openai_error,
+)
+
+# -- who took them over ----------------------------------------------------------------------------
+
+
+def _mistral_error(status: int) -> bytes:
+    if status == 401:
+        return orjson.dumps({"detail": REASON})
+    code = {404: "1500", 429: "1300"}.get(status, "3000")
+    error = {"object": "error", "message": REASON, "type": "error", "param": None, "code": code}
+    return orjson.dumps(error | {"raw_status_code": status})
+
+
+MISTRAL: Final = CHAT._replace(call=tuple(mistral_call(_CHUNK)), error=_mistral_error)
+# Groq's stream has a name for its error's event.
+GROQ: Final = CHAT._replace(frame=b"event: error\n" + CHAT.frame)
 
 # -- OpenAI's responses ----------------------------------------------------------------------------
 
@@ -127,11 +160,27 @@ def _responses_events() -> Iterator[bytes]:
         ("response.completed", {"response": _response("completed", TEXT)}),
     ]
     for number, (kind, rest) in enumerate(told):
-        yield _sse({"type": kind, "sequence_number": number} | rest, kind)
+        yield sse({"type": kind, "sequence_number": number} | rest, kind)
 
 
+_RESPONSES_EVENTS: Final = tuple(_responses_events())
 RESPONSES: Final = Format(
-    orjson.dumps(_response("completed", TEXT)), tuple(_responses_events()), 5, _openai_error
+    orjson.dumps(_response("completed", TEXT)),
+    _RESPONSES_EVENTS,
+    5,
+    _RESPONSES_EVENTS[:-1],
+    tuple(responses_call(_response("in_progress", None), _response("completed", TEXT))),
+    sse(
+        {
+            "type": "error",
+            "code": "server_error",
+            "message": REASON,
+            "param": None,
+            "sequence_number": 5,
+        },
+        "error",
+    ),
+    _openai_error,
 )
 
 # -- Anthropic's messages --------------------------------------------------------------------------
@@ -178,11 +227,18 @@ def _messages_events() -> Iterator[bytes]:
         {"type": "message_stop"},
     ]
     for document in told:
-        yield _sse(document, document["type"])
+        yield sse(document, document["type"])
 
 
+_MESSAGES_EVENTS: Final = tuple(_messages_events())
 MESSAGES: Final = Format(
-    orjson.dumps(_message(TEXT)), tuple(_messages_events()), 4, _anthropic_error
+    orjson.dumps(_message(TEXT)),
+    _MESSAGES_EVENTS,
+    4,
+    _MESSAGES_EVENTS[:-1],
+    tuple(messages_call(_message(None))),
+    b"event: error\ndata: " + _anthropic_error(500) + b"\n\n",
+    _anthropic_error,
 )
 
 # -- Google's generateContent ----------------------------------------------------------------------
@@ -203,14 +259,77 @@ def _generated(text: str, *, ends: bool) -> dict[str, Any]:
 
 GENERATE: Final = Format(
     orjson.dumps(_generated(TEXT, ends=True)),
-    tuple(_sse(_generated(piece, ends=piece == PIECES[-1])) for piece in PIECES),
+    tuple(sse(_generated(piece, ends=piece == PIECES[-1])) for piece in PIECES),
     2,
+    tuple(sse(_generated(piece, ends=False)) for piece in PIECES),
+    tuple(generate_call()),
+    b"data: " + _google_error(500) + b"\n\n",
     _google_error,
 )
+
+# -- Cohere's v2 chat ------------------------------------------------------------------------------
+
+_COHERE_TOKENS: Final = {"input_tokens": 3, "output_tokens": 3}
+_COHERE_USAGE: Final = {"billed_units": _COHERE_TOKENS, "tokens": _COHERE_TOKENS}
+
+
+def _cohere_error(status: int) -> bytes:
+    return orjson.dumps({"id": str(status), "message": REASON})
+
+
+def _cohere_whole() -> bytes:
+    message = {"role": "assistant", "content": [{"type": "text", "text": TEXT}]}
+    answer = {"id": "1", "finish_reason": "COMPLETE", "message": message, "usage": _COHERE_USAGE}
+    return orjson.dumps(answer)
+
+
+def _cohere_events() -> Iterator[bytes]:
+    message = {"role": "assistant", "content": [], "tool_plan": "", "tool_calls": []}
+    said: list[dict[str, Any]] = [
+        {"id": "1", "type": "message-start", "delta": {"message": message | {"citations": []}}},
+        {
+            "type": "content-start",
+            "index": 0,
+            "delta": {"message": {"content": {"type": "text", "text": ""}}},
+        },
+    ]
+    for piece in PIECES:
+        delta = {"message": {"content": {"text": piece}}}
+        said.append({"type": "content-delta", "index": 0, "delta": delta})
+    said += [
+        {"type": "content-end", "index": 0},
+        {"type": "message-end", "delta": {"finish_reason": "COMPLETE", "usage": _COHERE_USAGE}},
+    ]
+    for document in said:
+        yield sse(document, document["type"])
+    yield b"data: [DONE]\n\n"
+
+
+_COHERE_EVENTS: Final = tuple(_cohere_events())
+COHERE: Final = Format(
+    _cohere_whole(),
+    _COHERE_EVENTS,
+    4,
+    _COHERE_EVENTS[:-1],
+    tuple(cohere_call()),
+    # An error ends the message: the reason stands where a good end has none.
+    sse(
+        {"type": "message-end", "delta": {"finish_reason": "ERROR", "error": REASON}},
+        "message-end",
+    ),
+    _cohere_error,
+)
+
+# What the paths of these begin with at the scripted provider: Groq's as they do at the real one,
+# the others' with their names, because the rest does not tell.
+_NAMED: Final = {b"/openai/v1/": GROQ, b"/mistral/": MISTRAL, b"/cohere/": COHERE}
 
 
 def format_of(path: bytes) -> Format:
     """Choose by the path that an SDK asks for."""
+    for start, form in _NAMED.items():
+        if path.startswith(start):
+            return form
     if path.endswith(b"/messages"):
         return MESSAGES
     if b"enerateContent" in path:

@@ -1,7 +1,7 @@
 // The npm package `openai`, as its manual says, with only the base URL changed.
 
 import OpenAI from "openai";
-import { listen } from "./listen.mjs";
+import { Heard, listen } from "./listen.mjs";
 
 function client({ base, key, headers }) {
   const keyless = key === null ? { Authorization: null } : {};
@@ -14,26 +14,48 @@ function client({ base, key, headers }) {
 }
 
 async function* chat(question) {
-  const { model, prompt, streaming } = question;
-  const messages = [{ role: "user", content: prompt }];
-  const create = (more) => client(question).chat.completions.create({ model, messages, ...more });
+  const { model, prompt, streaming, tool } = question;
+  const asked = { model, messages: [{ role: "user", content: prompt }] };
+  if (tool) {
+    asked.tools = [{ type: "function", function: { name: tool.name, parameters: tool.schema } }];
+  }
+  const { completions } = client(question).chat;
   if (!streaming) {
-    yield (await create()).choices[0].message.content;
+    yield (await completions.create(asked)).choices[0].message.content;
     return;
   }
-  for await (const chunk of await create({ stream: true })) yield chunk.choices[0].delta.content;
+  const heard = new Heard();
+  for await (const chunk of await completions.create({ ...asked, stream: true })) {
+    const { delta } = chunk.choices[0];
+    yield delta.content;
+    for (const { index, function: part } of delta.tool_calls ?? []) {
+      heard.add(index, part.name, part.arguments);
+    }
+  }
+  yield* heard.calls();
 }
 
 async function* responses(question) {
-  const { model, prompt, streaming } = question;
-  const create = (more) => client(question).responses.create({ model, input: prompt, ...more });
+  const { model, prompt, streaming, tool } = question;
+  const asked = { model, input: prompt };
+  if (tool) asked.tools = [{ type: "function", name: tool.name, parameters: tool.schema }];
+  const api = client(question).responses;
   if (!streaming) {
-    yield (await create()).output_text;
+    yield (await api.create(asked)).output_text;
     return;
   }
-  for await (const event of await create({ stream: true })) {
+  const heard = new Heard();
+  for await (const event of await api.create({ ...asked, stream: true })) {
     if (event.type === "response.output_text.delta") yield event.delta;
+    if (event.type === "response.output_item.added" && event.item.type === "function_call") {
+      heard.add(event.output_index, event.item.name);
+    }
+    if (event.type === "response.function_call_arguments.delta") {
+      heard.add(event.output_index, "", event.delta);
+    }
+    if (event.type === "error") throw new Error(event.message);
   }
+  yield* heard.calls();
 }
 
 await listen({ chat, responses });

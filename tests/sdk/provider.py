@@ -1,18 +1,22 @@
 """A provider that the SDKs can ask for trouble by the name of a model, and a gateway before it.
 
-A model called `scene-NAME` plays that scene: `answers`, a status such as `429`, or a way to break
-off in the middle of an answer. The gateway leads to it under three real providers' names, whose
-keys it has; under `FORMAT-gone` nothing listens, and under `FORMAT-late` it is waited for so
-shortly that `silent` is a timeout.
+A model called `scene-NAME` plays that scene: `answers`, a status such as `429`, a way to break off
+in the middle of an answer, or a shape of `tests/sdk/shapes.py`. The gateway leads to it under real
+providers' names, whose keys it has; under `FORMAT-gone` nothing listens, and under `FORMAT-late`
+it is waited for so shortly that `silent` is a timeout.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
+
+import trustme
 
 from gateway.testing import (
     RunningGateway,
@@ -25,12 +29,16 @@ from gateway.testing import (
     streams,
 )
 from tests.sdk.formats import Format, format_of
+from tests.sdk.shapes import SHAPES, play_shape
 
 # The providers' usual variables, and the keys that the gateway gets in them.
 KEYS: Final = {
     "OPENAI_API_KEY": "sk-of-the-operator",
     "ANTHROPIC_API_KEY": "sk-ant-of-the-operator",
     "GEMINI_API_KEY": "AI-of-the-operator",
+    "MISTRAL_API_KEY": "mistral-of-the-operator",
+    "CO_API_KEY": "co-of-the-operator",
+    "GROQ_API_KEY": "gsk-of-the-operator",
 }
 LATE: Final = {"first_byte_timeout": "300ms"}
 # Statuses that the provider itself sends.
@@ -64,6 +72,8 @@ def play(visit: Visit) -> None:
         visit.send(sized(form.error(int(scene)), _JSON, status=int(scene)))
     elif scene == "answers":
         _answer(visit, form, streaming=streaming)
+    elif scene in SHAPES:
+        play_shape(visit, form, scene)
     elif streaming:
         _cut_stream(visit, form, scene)
     else:
@@ -113,6 +123,9 @@ def scripted_gateway(upstream: ScriptedUpstream) -> Iterator[RunningGateway]:
             "openai": upstream.provider(base_url=f"{upstream.url}/v1"),
             "anthropic": upstream.provider(),
             "google-ai-studio": upstream.provider(),
+            "mistral": upstream.provider(base_url=f"{upstream.url}/mistral"),
+            "cohere": upstream.provider(base_url=f"{upstream.url}/cohere"),
+            "groq": upstream.provider(base_url=f"{upstream.url}/openai/v1"),
         }
         for dialect in ("openai", "anthropic", "gemini"):
             providers[f"{dialect}-gone"] = {"base_url": gone, "dialect": dialect}
@@ -121,3 +134,21 @@ def scripted_gateway(upstream: ScriptedUpstream) -> Iterator[RunningGateway]:
         with running_gateway(config, env=KEYS) as gateway:
             yield gateway
             assert "Traceback" not in gateway.stderr
+
+
+@contextmanager
+def few_certificates() -> Iterator[None]:
+    """Have the SDKs trust one authority, which nobody uses here: no story speaks TLS.
+
+    Most of them read all of the system's for every client that is made, and we make thousands.
+    """
+    before = os.environ.get("SSL_CERT_FILE")
+    with tempfile.NamedTemporaryFile(suffix=".pem") as file:
+        trustme.CA().cert_pem.write_to_path(file.name)
+        os.environ["SSL_CERT_FILE"] = file.name
+        try:
+            yield
+        finally:
+            os.environ.pop("SSL_CERT_FILE")
+            if before is not None:
+                os.environ["SSL_CERT_FILE"] = before

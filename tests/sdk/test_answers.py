@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gateway.testing import RunningGateway, ScriptedUpstream
-from tests.sdk.asked import Question
+from tests.sdk.asked import PROMPT, Question
 from tests.sdk.formats import PIECES
-from tests.sdk.sdks import PROMPT, Sdk
+from tests.sdk.sdks import Sdk
 
 # The mock's pace is 20 ms a token; held back until the end, they would all come at once.
 SPREAD_S = 0.15
@@ -16,8 +16,10 @@ CLOUDFLARE = "/v1/an-account/default"
 
 
 @pytest.mark.parametrize("form", ["", CLOUDFLARE], ids=["plain", "cloudflare"])
-def test_the_mock_streams_token_by_token(sdk: Sdk, mocked: RunningGateway, form):
-    got = sdk.ask(Question(sdk.base(mocked.url + form, "mock"), "any-model", streaming=True))
+def test_the_mock_streams_token_by_token(mocked_sdk: Sdk, mocked: RunningGateway, form):
+    got = mocked_sdk.ask(
+        Question(mocked_sdk.base(mocked.url + form, "mock"), "any-model", streaming=True)
+    )
 
     assert got.fault is None
     assert got.text.endswith(PROMPT)
@@ -26,8 +28,8 @@ def test_the_mock_streams_token_by_token(sdk: Sdk, mocked: RunningGateway, form)
 
 
 @pytest.mark.parametrize("form", ["", CLOUDFLARE], ids=["plain", "cloudflare"])
-def test_the_mock_answers_a_call(sdk: Sdk, mocked: RunningGateway, form):
-    got = sdk.ask(Question(sdk.base(mocked.url + form, "mock"), "any-model"))
+def test_the_mock_answers_a_call(mocked_sdk: Sdk, mocked: RunningGateway, form):
+    got = mocked_sdk.ask(Question(mocked_sdk.base(mocked.url + form, "mock"), "any-model"))
 
     assert got.fault is None
     assert got.text.endswith(PROMPT)
@@ -44,8 +46,8 @@ def test_a_stream_of_a_real_providers_name_is_whole(
     assert len(upstream.requests) == 1
 
 
-def test_the_mock_breaks_off_and_the_sdk_raises(sdk: Sdk, mocked: RunningGateway):
-    got = sdk.ask(Question(sdk.base(mocked.url, "mock"), "mock-cut", streaming=True))
+def test_the_mock_breaks_off_and_the_sdk_raises(mocked_sdk: Sdk, mocked: RunningGateway):
+    got = mocked_sdk.ask(Question(mocked_sdk.base(mocked.url, "mock"), "mock-cut", streaming=True))
 
     assert 1 <= len(got.pieces) <= 12
-    assert sdk.cut[0] in got.kinds
+    assert mocked_sdk.cut[0] in got.kinds

@@ -52,6 +52,6 @@ def test_in_cloudflares_form_it_raises_too(sdk: Sdk, gateway: RunningGateway):
 def test_control_alone_an_sdk_takes_an_unframed_cut_for_the_end(
     sdk: Sdk, upstream: ScriptedUpstream
 ):
-    got = sdk.ask(Question(upstream.url + sdk.ending, "scene-unframed", streaming=True))
+    got = sdk.ask(Question(sdk.alone(upstream.url), "scene-unframed", streaming=True))
 
     assert (got.pieces, got.fault) == ([*PIECES[:2]], None)

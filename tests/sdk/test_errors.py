@@ -76,7 +76,7 @@ def test_a_base_url_with_v1_twice_is_a_404_that_names_the_mistake(
     sdk: Sdk, gateway: RunningGateway, upstream: ScriptedUpstream
 ):
     upstream.forget()
-    base = sdk.base(gateway.url) + ("/v1" if sdk.ending else "/v1/v1")
+    base = sdk.base(gateway.url).removesuffix(sdk.ending) + "/v1/v1"
     got = sdk.ask(Question(base, "scene-answers"))
 
     check(sdk, got, 404, "/v1 twice")

@@ -14,6 +14,9 @@ OPERATORS = {
     "openai": (b"authorization", b"Bearer sk-of-the-operator"),
     "anthropic": (b"x-api-key", b"sk-ant-of-the-operator"),
     "google-ai-studio": (b"x-goog-api-key", b"AI-of-the-operator"),
+    "mistral": (b"authorization", b"Bearer mistral-of-the-operator"),
+    "cohere": (b"authorization", b"Bearer co-of-the-operator"),
+    "groq": (b"authorization", b"Bearer gsk-of-the-operator"),
 }
 CREDENTIALS = (b"authorization", b"x-api-key", b"x-goog-api-key")
 FORM = pytest.mark.parametrize("form", ["", "/v1/acc/default"], ids=["plain", "cloudflare"])

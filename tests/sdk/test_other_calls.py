@@ -13,8 +13,7 @@ from google import genai
 from google.genai import types
 
 from gateway.testing import RunningGateway, ScriptedUpstream, answers, running_gateway
-from tests.sdk.asked import KEY
-from tests.sdk.sdks import PROMPT
+from tests.sdk.asked import KEY, PROMPT
 
 SCHEMA: Any = {
     "type": "object",

@@ -15,17 +15,17 @@ SLACK_MAX = 20
 # Files above the limit: ceiling and reason. An entry must be needed and tight.
 LONGER: dict[str, tuple[int, str]] = {
     "gateway/caller.py": (
-        670,
+        710,
         "one connection is one state machine; its states share their fields",
     ),
     "gateway/exchange.py": (414, "the record that flows; half of it is the list of its fields"),
     "gateway/line.py": (515, "one request from accept to account, to be read top to bottom"),
     "gateway/plugins.py": (393, "each fault of a plugin has its own message and way out"),
-    "gateway/refusal.py": (345, "each thing refused has its own reason and message"),
+    "gateway/refusal.py": (355, "each thing refused has its own reason and message"),
     "gateway/relay.py": (570, "the plain and the watched relay keep one promise about the end"),
     "gateway/server.py": (347, "start, reload, drain and end mirror each other"),
     "gateway/upstream.py": (
-        603,
+        650,
         "one connection is one state machine; its states share their fields",
     ),
 }

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 from click.testing import CliRunner, Result
 
 from gateway.cli import main
@@ -82,6 +84,22 @@ dialect = "klingon"
     assert " ok" not in result.output.splitlines()[-1]
 
 
+def test_what_is_wrong_with_a_type_hides_nothing_else(folder):
+    text = """enabled = ["nothing"]
+[server]
+prot = 1
+[providers.openai]
+dialect = "klingon"
+"""
+    result = check(folder, text)
+    assert result.exit_code == 78
+    found = lines(result, "error")
+    assert len(found) == 3
+    assert found[0] == f"{folder}/weir.toml:4: [server] prot: no such key; did you mean port?"
+    assert any(f'{folder}/weir.toml:2: enabled: no plugin "nothing"' in line for line in found)
+    assert any(f"{folder}/weir.toml:6: [providers.openai] dialect: " in line for line in found)
+
+
 def test_a_missing_key_is_listed_and_no_error(folder):
     text = """enabled = ["keeper.py"]
 [plugins.keeper]
@@ -148,6 +166,18 @@ api_key = "file:{key}"
     ]
 
 
+def test_a_private_key_that_lets_others_in_is_a_warning(folder):
+    authority = trustme.CA()
+    made = authority.issue_cert("localhost")
+    key = folder / "key.pem"
+    made.private_key_and_cert_chain_pem.write_to_path(str(key))
+    key.chmod(0o644)
+    text = f'enabled = []\n[providers.openai]\nclient_cert = "{key}"\nclient_key = "{key}"\n'
+    result = check(folder, text)
+    assert result.exit_code == 0
+    assert lines(result, "warning") == [f"{key}: mode 0644 lets others in; chmod go= {key}"]
+
+
 def test_a_config_file_without_secrets_may_be_read_by_all(folder):
     assert lines(check(folder, "enabled = []\n", mode=0o644), "warning") == []
 
@@ -157,3 +187,58 @@ def test_warnings_of_the_configuration_are_shown(folder):
     assert result.exit_code == 0
     (line,) = lines(result, "warning")
     assert line.startswith(f"{folder}/weir.toml:4: [server] host: 0.0.0.0 is not a loopback")
+
+
+CHECKING = """
+import msgspec
+
+class Config(msgspec.Struct, frozen=True):
+    size: int = 1
+
+class Plugin:
+    def __init__(self, config): pass
+
+    def check(self, config):
+        if config.size > 1:
+            yield f"size {config.size} is too large for this machine"
+        if config.size > 2:
+            raise RuntimeError("lost")
+"""
+
+
+def test_a_plugin_may_check_what_its_config_cannot_say(folder):
+    (folder / "keeper.py").write_text(CHECKING)
+    text = 'enabled = ["keeper.py"]\n[plugins.keeper]\nsize = {}\n'
+
+    assert check(folder, text.format(1)).exit_code == 0
+    result = check(folder, text.format(2))
+    assert result.exit_code == 78
+    assert lines(result, "error") == [
+        f"{folder}/weir.toml:3: [plugins] keeper: size 2 is too large for this machine"
+    ]
+    result = check(folder, text.format(3))
+    assert result.exit_code == 78
+    assert "its check failed: RuntimeError('lost')" in result.output
+
+
+def test_json_tells_each_finding_with_its_kind(folder):
+    text = 'enabled = ["keeper.py"]\n[plugins.keeper]\nkey = "sk-live-one"\n'
+    result = CliRunner().invoke(main, ["check", "--json", "--config", written(folder, text)])
+    found = json.loads(result.output)
+    assert (result.exit_code, found["ok"], found["file"]) == (0, True, f"{folder}/weir.toml")
+    assert {one["kind"] for one in found["found"]} == {"warning", "no key"}
+    assert "sk-live" not in result.output
+
+    text = "[server]\nprot = 1\n[limits]\nattempts_max = 0\n"
+    result = CliRunner().invoke(main, ["check", "--json", "--config", written(folder, text)])
+    found = json.loads(result.output)
+    assert (result.exit_code, found["ok"]) == (78, False)
+    kinds = [one["kind"] for one in found["found"]]
+    assert (kinds[:2], kinds.count("error")) == (["error", "error"], 2)
+    assert "did you mean port?" in found["found"][0]["text"]
+
+
+def written(folder: Path, text: str) -> str:
+    file = folder / "weir.toml"
+    file.write_text(f'state_dir = "{folder}/state"\n{text}')
+    return str(file)

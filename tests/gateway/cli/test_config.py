@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ from click.testing import CliRunner, Result
 from gateway.cli import main
 from gateway.cli.registry import bundled
 from gateway.providers import built_in_names
+from tests.tidy.source import ROOT
 
 PLUGIN = """
 import msgspec
@@ -140,3 +144,85 @@ def test_the_schema_is_json_with_every_bundled_plugin_and_provider():
     assert set(properties["plugins"]["properties"]) == {plugin.name for plugin in bundled()}
     assert tuple(properties["providers"]["properties"]) == built_in_names()
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+
+
+def test_diff_gives_what_differs_with_its_default(file, monkeypatch):
+    monkeypatch.setenv("WEIR_ADMIN__PORT", "8081")  # the default, and so no difference
+    monkeypatch.setenv("WEIR_LIMITS__ATTEMPTS_MAX", "3")
+    result = run("diff", "--json", "--config", str(file))
+    found = json.loads(result.output)
+    assert result.exit_code == 0
+    assert found["server.port"] == {"value": 9000, "default": 8080, "from": f"file {file}:3"}
+    assert found["limits.attempts_max"]["from"] == "env WEIR_LIMITS__ATTEMPTS_MAX"
+    assert found["plugins.keeper.deep.size"] == {
+        "value": 2,
+        "default": 1,
+        "from": f"file {file}:10",
+    }
+    assert set(found) == {
+        "enabled",
+        "server.port",
+        "limits.attempts_max",
+        "providers.openai.api_key",
+        "providers.groq.api_key",
+        "plugins.keeper.key",
+        "plugins.keeper.deep.size",
+        "gateways.staging.hosts",
+        "gateways.staging.plugins.keeper.every",
+    }
+
+
+def test_diff_shows_no_secret_and_is_toml(file):
+    result = run("diff", "--config", str(file))
+    assert "-live-" not in result.output
+    assert "-live-" not in run("diff", "--json", "--config", str(file)).output
+    assert tomllib.loads(result.output)["server"] == {"port": 9000}
+    (line,) = [line for line in result.output.splitlines() if line.startswith("server.port")]
+    assert line.endswith(f"# default 8080; file {file}:3")
+
+
+def test_without_a_difference_diff_is_empty(tmp_path):
+    file = tmp_path / "weir.toml"
+    file.write_text("[server]\nport = 8080\n")
+    assert run("diff", "--config", str(file)).output == ""
+    assert json.loads(run("diff", "--json", "--config", str(file)).output) == {}
+
+
+def linted(folder: Path, text: str) -> tuple[int, str]:
+    """What an editor's checker says of a configuration, by the schema that we print."""
+    (folder / "docs").mkdir()
+    (folder / "docs" / "config.schema.json").write_text(run("schema").output)
+    (folder / "config.toml").write_text(text)
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("tombi")), "lint", "--offline", "config.toml"],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "HOME": str(folder), "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_an_editor_accepts_the_config_toml_of_the_house(tmp_path):
+    text = (ROOT / "config.toml").read_text()
+    assert text.startswith("#:schema ./docs/config.schema.json\n")
+    code, said = linted(tmp_path, text)
+    assert code == 0, said
+
+
+@pytest.mark.parametrize(
+    ("mistake", "words"),
+    [
+        ("[server]\nprot = 1\n", '"prot" is not allowed'),
+        ('[server]\nport = "x"\n', "Integer"),
+        ('[limits]\nheader_timeout = "5 parsecs"\n', "5 parsecs"),
+        ('[log]\nlevel = "loud"\n', "loud"),
+        ("[plugins.access_log]\none_inn = 1\n", '"one_inn" is not allowed'),
+    ],
+)
+def test_an_editor_sees_a_mistake(tmp_path, mistake, words):
+    code, said = linted(tmp_path, f"#:schema ./docs/config.schema.json\n{mistake}")
+    assert code == 1
+    assert words in said

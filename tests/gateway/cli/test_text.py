@@ -5,9 +5,10 @@ import os
 import subprocess
 import sys
 
+import click
 import pytest
 
-from gateway.cli.text import COLUMN_MAX, aligned, markdown, say, say_json
+from gateway.cli.text import COLUMN_MAX, DURATION, aligned, markdown, say, say_json
 
 
 def test_columns_stand_under_each_other_without_trailing_space():
@@ -52,3 +53,14 @@ def test_no_color_is_honoured_on_a_terminal(value, coloured):
     os.close(follower)
     assert (b"\x1b[" in os.read(leader, 1000)) is coloured
     os.close(leader)
+
+
+@pytest.mark.parametrize(("text", "nanoseconds"), [("2s", 2_000_000_000), ("250ms", 250_000_000)])
+def test_a_duration_is_written_as_in_the_configuration(text, nanoseconds):
+    assert DURATION.convert(text, None, None) == nanoseconds
+
+
+@pytest.mark.parametrize("text", ["2", "soon", "0s", "-1s"])
+def test_another_duration_is_refused(text):
+    with pytest.raises(click.BadParameter):
+        DURATION.convert(text, None, None)
