@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import random
 import threading
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -178,6 +179,9 @@ def test_a_goodbye_passes_with_its_code_and_reason(gateway, peer):
 
     peer.codes.clear()
     assert asyncio.run(story()) == 4321
+    patient_until = time.monotonic() + 5  # the peer notes it in a thread of its own
+    while not peer.codes and time.monotonic() < patient_until:
+        time.sleep(0.01)
     assert peer.codes == [4321]
 
 
