@@ -157,7 +157,15 @@ def test_a_thousand_messages_each_way_arrive_as_they_were(gateway, peer, compres
     if compression is None:
         assert line["bytes_sent"] > sum(map(len, messages(2)))
         assert line["bytes_received"] > sum(map(len, messages(1)))
-    assert peer.codes == [1000]
+    assert codes_of(peer) == [1000]
+
+
+def codes_of(peer: Peer) -> list[int | None]:
+    """Give the codes of its goodbyes, which the peer notes in a thread of its own."""
+    patient_until = time.monotonic() + 5
+    while not peer.codes and time.monotonic() < patient_until:
+        time.sleep(0.01)
+    return peer.codes
 
 
 def test_pings_are_answered_by_the_other_end(gateway, peer):
@@ -179,10 +187,7 @@ def test_a_goodbye_passes_with_its_code_and_reason(gateway, peer):
 
     peer.codes.clear()
     assert asyncio.run(story()) == 4321
-    patient_until = time.monotonic() + 5  # the peer notes it in a thread of its own
-    while not peer.codes and time.monotonic() < patient_until:
-        time.sleep(0.01)
-    assert peer.codes == [4321]
+    assert codes_of(peer) == [4321]
 
 
 def test_a_caller_can_tell_that_the_upstream_died(gateway, peer):
