@@ -58,6 +58,7 @@ MODULES = (
     "switching",
     "upload",
     "upstream",
+    "usage",
     "websocket",
 )
 

@@ -20,7 +20,6 @@ from gateway.exchange import (
     Exchange,
     Identity,
     Target,
-    Usage,
 )
 from gateway.gateway import Answered, Endpoint, Gateway, Request, Route
 from gateway.headers import Headers
@@ -33,8 +32,11 @@ from gateway.splice import get_span, remove, set_value
 from gateway.sse import Event, Splitter
 from gateway.summary import record, server_timing
 from gateway.units import Duration, Size
+from gateway.usage import BYTES_PER_TOKEN, Usage, estimate_input, may_tell
+from gateway.usage import read as read_usage
 
 __all__ = [
+    "BYTES_PER_TOKEN",
     "CACHED",
     "CLIENT_ABORT",
     "COMPLETE",
@@ -70,9 +72,12 @@ __all__ = [
     "Target",
     "UpstreamFault",
     "Usage",
+    "estimate_input",
     "get_logger",
     "get_span",
     "hookimpl",
+    "may_tell",
+    "read_usage",
     "record",
     "remove",
     "server_timing",

@@ -89,6 +89,9 @@ def application(
     async def ready(_: web.Request) -> web.Response:
         if gateway.is_draining:
             return web.Response(status=503, text="draining\n")
+        if gateway.troubles:
+            texts = (f"{name}: {reason}\n" for name, reason in gateway.troubles.items())
+            return web.Response(status=503, text="".join(texts))
         return web.Response(text="ready\n")
 
     async def reload_now(_: web.Request) -> web.Response:

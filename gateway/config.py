@@ -152,6 +152,7 @@ class ProviderConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     api_key: The key sent where the caller brought none: "env:NAME" or "file:/path".
     credential: How the key is sent: "bearer", a field's name, or "authorization: Token {key}".
     strip_v1: Drop one leading "v1/" from the path when the base URL ends in it.
+    stream_usage: It takes `stream_options.include_usage`, so that `usage` may ask for it.
     socket: A Unix socket to connect to instead of the URL's host.
     connect_timeout: How long a connection may take to be made, TLS included.
     first_byte_timeout: How long the answer's first byte may take, from the request's end.
@@ -169,6 +170,7 @@ class ProviderConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     api_key: Secret | None = None
     credential: str | None = None
     strip_v1: bool | None = None
+    stream_usage: bool | None = None
     socket: str | None = None
     connect_timeout: Duration = parse_duration("5s")
     first_byte_timeout: Duration = parse_duration("600s")

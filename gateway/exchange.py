@@ -17,6 +17,7 @@ from gateway.dialects import dialect_of
 from gateway.headers import Headers
 from gateway.ids import uuid7
 from gateway.shapes import Flat, Passed, paired
+from gateway.usage import Usage
 
 if TYPE_CHECKING:
     from gateway.dialects import Dialect
@@ -61,19 +62,6 @@ class Identity:
         self.metadata: dict[str, str | int | float | bool] = {}
 
 
-class Usage:
-    """Five disjoint token counters; the sum of the first three is what the provider calls input."""
-
-    __slots__ = ("cache_read", "cache_write", "fresh_input", "output_reasoning", "output_text")
-
-    def __init__(self) -> None:
-        self.fresh_input: int | None = None
-        self.cache_read: int | None = None
-        self.cache_write: int | None = None
-        self.output_text: int | None = None
-        self.output_reasoning: int | None = None
-
-
 class Target:
     """Where an attempt goes: a provider, one of its origins, and the path with query to ask for
     there. Exchanges share it, so nobody may change it.
@@ -97,6 +85,7 @@ class Attempt:
     hold_first_event: set in `send`, makes the core wait for the first event (or
     `preview_bytes_max`) before `judge`.
     preview: those bytes.
+    usage: what it used, known from `settle` on where a plugin reads it.
     deadlines: connect, first byte, idle, in nanoseconds; from the provider's row unless a hook
     changes them.
     """
@@ -120,6 +109,7 @@ class Attempt:
         "started_ns",
         "status",
         "target",
+        "usage",
     )
 
     def __init__(
@@ -144,6 +134,7 @@ class Attempt:
         self.status: int | None = None
         self._response: Passed | Headers | None = None
         self.failure: GatewayError | None = None
+        self.usage: Usage | None = None
 
     @property
     def headers(self) -> Headers:
@@ -235,7 +226,6 @@ class Exchange:
         "status",
         "streaming",
         "target",
-        "usage",
         "version",
     )
 
@@ -283,7 +273,6 @@ class Exchange:
         # settle
         self.outcome: str | None = None
         self.error: GatewayError | None = None
-        self.usage: Usage | None = None
         self.ended_ns: int | None = None
         # anyone
         self.line: Line | None = None
@@ -339,6 +328,19 @@ class Exchange:
         if self.spent_ns is None:
             return None
         return dict(zip(self.plan.plugins, self.spent_ns, strict=True))
+
+    @property
+    def usage(self) -> Usage | None:
+        """What all attempts used together; None where nobody knows of any."""
+        found: Usage | None = None
+        for attempt in self.attempts:
+            if attempt.usage is not None:
+                if len(self.attempts) == 1:
+                    return attempt.usage
+                if found is None:
+                    found = Usage()
+                found.add(attempt.usage)
+        return found
 
     @property
     def attempt(self) -> Attempt | None:

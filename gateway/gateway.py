@@ -94,6 +94,7 @@ class Gateway:
         self.is_draining = False
         self.lines: set[Line] = set()
         self.counts: dict[str, int] = {}
+        self.troubles: dict[str, str] = {}
         self._caller = caller
         self._offers: dict[str, object] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -156,6 +157,15 @@ class Gateway:
     def count(self, name: str) -> None:
         """Add one to a counter of the process: contained failures and the like."""
         self.counts[name] = self.counts.get(name, 0) + 1
+
+    def trouble(self, name: str, reason: str | None) -> None:
+        """Say that the process cannot take new requests as it should, or, with None, that it can
+        again. The probe for readiness answers 503 with the reasons.
+        """
+        if reason is None:
+            self.troubles.pop(name, None)
+        else:
+            self.troubles[name] = reason
 
     async def stop_tasks(self) -> None:
         tasks = tuple(self._tasks)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import pluggy
 
-from gateway import cors, hooks
+from gateway import cors, hooks, order
 from gateway.convert import ConfigErrors, Problem, convert_table
 from gateway.plan import Plan
 
@@ -35,6 +35,7 @@ BUNDLED: Final = "plugins"
 GROUP: Final = "weir.plugins"
 READS: Final = (None, "json", "all")
 FAILS: Final = ("open", "closed")
+MAIN: Final = "default"  # the gateway of those requests that name none
 
 
 class NoConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,10 +46,12 @@ class LoadedPlugin:
     """One plugin of this process: where it came from and what it does."""
 
     __slots__ = (
+        "after",
         "config_type",
         "fails",
         "hooks",
         "instance",
+        "last_in",
         "measures",
         "module",
         "name",
@@ -66,6 +69,8 @@ class LoadedPlugin:
         self.reads: str | None = getattr(kind, "reads", None)
         self.fails: str = getattr(kind, "fails", "closed")
         self.measures: bool = getattr(kind, "measures", False)
+        self.after: tuple[str, ...] = getattr(kind, "after", ())
+        self.last_in: tuple[str, ...] = getattr(kind, "last_in", ())
         self.hooks: tuple[str, ...] = tuple(
             name for name in hooks.NAMES if _is_marked(getattr(kind, name, None))
         )
@@ -99,10 +104,11 @@ def discover() -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def load(config: Config, base: Path | None = None) -> Registry:
+def load(config: Config, base: Path | None = None, *, ordered: bool = True) -> Registry:
     """Import, check and build what the configuration enables.
 
-    base: the directory that file paths start from. Raises `ConfigErrors` with all that is wrong.
+    base: the directory that file paths start from. ordered: whether the order of the list has to be
+    one that works. Raises `ConfigErrors` with all that is wrong.
     """
     problems: list[Problem] = []
     found: dict[str, LoadedPlugin] = {}
@@ -116,6 +122,8 @@ def load(config: Config, base: Path | None = None) -> Registry:
             if not faults:
                 sound[entry] = plugin
     _check_tables(config, {_name_of(entry) for entry in _every_name(config)}, problems)
+    if ordered:
+        _check_order(config, sound, problems)
     _plans(config, sound, problems)  # finds what is wrong in the tables
     registry = Registry(tuple(found.values()), {})
     registry.manager.add_hookspecs(hooks)
@@ -143,6 +151,7 @@ def replan(config: Config, registry: Registry) -> dict[str, Plan]:
             text = f'plugin "{entry}" is not loaded in this process; a restart is needed for it'
             problems.append(Problem(("enabled",), text))
     _check_tables(config, set(known), problems)
+    _check_order(config, loaded, problems)
     plans = _plans(config, loaded, problems)
     if problems:
         raise ConfigErrors(problems)
@@ -242,6 +251,7 @@ def check(plugin: LoadedPlugin) -> list[Problem]:
             texts.extend(_check_hook(name, method))
     if plugin.reads not in READS:
         texts.append(f"reads = {plugin.reads!r}: wanted None, 'json' or 'all'")
+    texts.extend(order.faults_in(plugin))
     if plugin.fails not in FAILS:
         texts.append(f"fails = {plugin.fails!r}: wanted 'open' or 'closed'")
     if not (inspect.isclass(plugin.config_type) and issubclass(plugin.config_type, msgspec.Struct)):
@@ -359,14 +369,9 @@ def _plans(
     config: Config, loaded: Mapping[str, LoadedPlugin], problems: list[Problem]
 ) -> dict[str, Plan]:
     prefixes = tuple(prefix.encode() for prefix in config.server.header_prefixes)
-    main = _listed(config.enabled, loaded)
-    lists: dict[str, tuple[str | None, tuple[LoadedPlugin, ...]]] = {"default": (None, main)}
-    for name, gateway in config.gateways.items():
-        own = main if gateway.enabled is None else _listed(gateway.enabled, loaded)
-        kept = () if gateway.open else tuple(p for p in main if p not in own and _guards(p))
-        lists[name] = (name, kept + own)
     plans, first = {}, _own(config)
-    for name, (table, plugins) in lists.items():
+    for name, plugins in _lists(config, loaded).items():
+        table = None if name == MAIN else name
         settings: dict[str, Any] = {
             plugin.name: _settings(config, plugin, table, problems) for plugin in plugins
         }
@@ -374,6 +379,29 @@ def _plans(
             name, first + tuple(p for p in plugins if p.instance is not None), settings, prefixes
         )
     return plans
+
+
+def _lists(
+    config: Config, loaded: Mapping[str, LoadedPlugin]
+) -> dict[str, tuple[LoadedPlugin, ...]]:
+    """The plugins of each gateway, in order."""
+    main = _listed(config.enabled, loaded)
+    lists = {MAIN: main}
+    for name, gateway in config.gateways.items():
+        own = main if gateway.enabled is None else _listed(gateway.enabled, loaded)
+        kept = () if gateway.open else tuple(p for p in main if p not in own and _guards(p))
+        lists[name] = kept + own
+    return lists
+
+
+def _check_order(
+    config: Config, loaded: Mapping[str, LoadedPlugin], problems: list[Problem]
+) -> None:
+    for name, plugins in _lists(config, loaded).items():
+        fault = order.fault_of(plugins)
+        if fault is not None:
+            where = ("enabled",) if name == MAIN else ("gateways", name, "enabled")
+            problems.append(Problem(where, fault))
 
 
 def _own(config: Config) -> tuple[LoadedPlugin, ...]:

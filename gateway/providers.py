@@ -55,6 +55,7 @@ class Provider:
         "idle_timeout",
         "name",
         "slug",
+        "stream_usage",
         "warm",
     )
 
@@ -71,6 +72,7 @@ class Provider:
         self.name = name
         self.slug = name.encode()
         self.dialect = row.dialect
+        self.stream_usage = row.stream_usage
         self.api_key = api_key
         self.connect_timeout: int = settings.connect_timeout
         self.first_byte_timeout: int = settings.first_byte_timeout

@@ -35,6 +35,7 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     credential: str = BEARER
     caller_credentials: tuple[str, ...] = ()
     strip_v1: bool = False
+    stream_usage: bool = False
     socket: str = ""
 
 
@@ -73,7 +74,7 @@ def overridden(row: Row, settings: ProviderConfig) -> Row:
 
     A base URL of one's own is another server: what leads to the row's own goes with it.
     """
-    keys = ("base_url", "dialect", "credential", "strip_v1", "socket")
+    keys = ("base_url", "dialect", "credential", "strip_v1", "stream_usage", "socket")
     changes = {key: getattr(settings, key) for key in keys if getattr(settings, key) is not None}
     if settings.base_url is not None:
         kept = {form: url for form, url in row.paths.items() if url.startswith(BASE_URL)}

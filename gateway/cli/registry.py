@@ -22,7 +22,7 @@ def enabled(loaded: Loaded) -> Registry:
 def bundled() -> tuple[LoadedPlugin, ...]:
     """Every plugin that comes with the gateway, with the defaults of its table, by name."""
     names = tuple(name for name, source in plugins.discover().items() if source == "bundled")
-    return plugins.load(Config(enabled=names)).plugins
+    return plugins.load(Config(enabled=names), ordered=False).plugins
 
 
 def table_types(loaded: Loaded) -> dict[str, type[msgspec.Struct]]:
