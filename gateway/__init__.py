@@ -3,6 +3,7 @@
 from gateway import Exchange, Reply, hookimpl
 """
 
+from gateway.entry import closing_entry, opening_entry
 from gateway.errors import CallerFault, GatewayError, OwnFault, StartError, UpstreamFault
 from gateway.exchange import (
     CACHED,
@@ -26,14 +27,14 @@ from gateway.headers import Headers
 from gateway.hooks import hookimpl
 from gateway.lines import LineWriter
 from gateway.log import get as get_logger
+from gateway.reading import read as read_usage
 from gateway.reply import Head, Reply
 from gateway.secret import Secret
 from gateway.splice import get_span, remove, set_value
 from gateway.sse import Event, Splitter
 from gateway.summary import record, server_timing
-from gateway.units import Duration, Size
+from gateway.units import Duration, Size, parse_duration, parse_size
 from gateway.usage import BYTES_PER_TOKEN, Usage, estimate_input, may_tell
-from gateway.usage import read as read_usage
 
 __all__ = [
     "BYTES_PER_TOKEN",
@@ -72,11 +73,15 @@ __all__ = [
     "Target",
     "UpstreamFault",
     "Usage",
+    "closing_entry",
     "estimate_input",
     "get_logger",
     "get_span",
     "hookimpl",
     "may_tell",
+    "opening_entry",
+    "parse_duration",
+    "parse_size",
     "read_usage",
     "record",
     "remove",

@@ -68,26 +68,26 @@ def record(exchange: Exchange, event: str) -> bytes:
         provider = attempt.target.provider
     outcome = exchange.outcome
     # Appended one by one: as tuples of two they would cost the compiled core four times as much.
-    parts = ['{"timestamp":"', time_of_day(ended), '","level":"info","event":', _json(event)]
+    parts = ['{"timestamp":"', time_of_day(ended), '","level":"info","event":', quoted(event)]
     parts.append(',"id":"' + exchange.id + '"')
     if exchange.parent_id is not None:
-        parts.append(',"parent_id":' + _json(exchange.parent_id))
-    parts.append(_asked(exchange, None if provider is None else provider.name))
+        parts.append(',"parent_id":' + quoted(exchange.parent_id))
+    parts.append(asked(exchange, None if provider is None else provider.name))
     if exchange.model is not None:
-        parts.append(',"model":' + _json(exchange.model))
+        parts.append(',"model":' + quoted(exchange.model))
     if exchange.status is not None:
         parts.append(',"status":')
         parts.append(str(exchange.status))
     parts.append(',"outcome":')
-    parts.append("null" if outcome is None else _json(outcome))
+    parts.append("null" if outcome is None else quoted(outcome))
     if exchange.error is not None:
-        parts.append(',"error":' + _json(exchange.error.code))
+        parts.append(',"error":' + quoted(exchange.error.code))
     parts.append(',"attempts":')
     parts.append(str(len(exchange.attempts)))
     parts.append(',"peer":')
-    parts.append(_json(exchange.peer))
+    parts.append(quoted(exchange.peer))
     if exchange.identity is not None and exchange.identity.key_id is not None:
-        parts.append(',"key_id":' + _json(exchange.identity.key_id))
+        parts.append(',"key_id":' + quoted(exchange.identity.key_id))
     parts.append(',"bytes_received":')
     parts.append(str(exchange.bytes_received))
     parts.append(',"bytes_sent":')
@@ -178,7 +178,7 @@ def _ms(ns: int) -> str:
     return f"{ms}.{_THOUSANDTHS[us - 1000 * ms]}"
 
 
-def _json(text: str) -> str:
+def quoted(text: str) -> str:
     """A string as JSON."""
     found = _quoted.get(text)
     if found is None:
@@ -190,7 +190,7 @@ def _json(text: str) -> str:
     return found
 
 
-def _asked(exchange: Exchange, provider: str | None) -> str:
+def asked(exchange: Exchange, provider: str | None) -> str:
     """What was asked of whom, as members of the record: method, path, gateway and provider."""
     known = _known.get(exchange.target)
     if (
@@ -201,11 +201,11 @@ def _asked(exchange: Exchange, provider: str | None) -> str:
     ):
         return known.text
     path = exchange.target.partition(b"?")[0][:SHOWN_PATH_BYTES_MAX]
-    text = f',"method":{_json(exchange.method.decode("ascii", "backslashreplace"))}'
-    text += f',"path":{_json(path.decode("utf-8", "backslashreplace"))}'
-    text += f',"gateway":{_json(exchange.gateway)}'
+    text = f',"method":{quoted(exchange.method.decode("ascii", "backslashreplace"))}'
+    text += f',"path":{quoted(path.decode("utf-8", "backslashreplace"))}'
+    text += f',"gateway":{quoted(exchange.gateway)}'
     if provider is not None:
-        text += f',"provider":{_json(provider)}'
+        text += f',"provider":{quoted(provider)}'
     if len(exchange.target) <= QUOTED_CHARS_MAX:
         if len(_known) >= QUOTED_MAX:
             _known.clear()

@@ -35,24 +35,30 @@ COMMANDS: Final = {
 
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return [*COMMANDS, *_brought().words()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
-            return None
+            found: click.Command | None = _brought().load(cmd_name)
+            return found
         command: click.Command = importlib.import_module(f"gateway.cli.{cmd_name}").command
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS and (near := nearest(args[0], COMMANDS)):
-            ctx.fail(f"No such command '{args[0]}'. Did you mean '{near}'?")
+        if args and args[0] not in COMMANDS:
+            known = self.list_commands(ctx)
+            if args[0] not in known and (near := nearest(args[0], known)):
+                ctx.fail(f"No such command '{args[0]}'. Did you mean '{near}'?")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+        if brought := _brought().helps():
+            with formatter.section("Commands of plugins"):
+                formatter.write_dl(list(brought.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -60,6 +66,11 @@ class _Commands(click.Group):
         except StartError as error:
             say(str(error), err=True)
             ctx.exit(CONFIG_ERROR)
+
+
+def _brought() -> Any:
+    """What finds the plugins' commands; asked only where a word is not one of the core's."""
+    return importlib.import_module("gateway.cli.brought")
 
 
 @click.group(
