@@ -7,12 +7,12 @@ import os
 import sqlite3
 import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
+from .migrating import migrations, statements
 from .records import DIMENSIONS, SUMS, Entry, bills_of, sums_of, without
 from .stores import StoreAway
 
@@ -20,17 +20,6 @@ BUSY_S: Final = 5.0
 _PAGE: Final = 1_000
 # Where SQLite counts a bound variable: below its smallest limit of 999.
 _ASKED_AT_ONCE: Final = 500
-
-
-def migrations(kind: str) -> list[tuple[int, str]]:
-    """The numbered SQL files of a kind of store, in order."""
-    folder = resources.files(__package__) / "migrations" / kind
-    files = sorted((file for file in folder.iterdir()), key=lambda file: file.name)
-    return [
-        (int(file.name[:4]), file.read_text("utf-8"))
-        for file in files
-        if file.name.endswith(".sql")
-    ]
 
 
 class SqliteStore:
@@ -218,13 +207,3 @@ def _migrate(db: sqlite3.Connection) -> None:
         db.execute("ROLLBACK")
         raise
     db.execute("COMMIT")
-
-
-def statements(text: str) -> Iterator[str]:
-    """The statements of a migration, one by one: `executescript` would commit before the first."""
-    held = ""
-    for line in text.splitlines(keepends=True):
-        held += line
-        if sqlite3.complete_statement(held):
-            yield held
-            held = ""
