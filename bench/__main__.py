@@ -101,12 +101,13 @@ def shared(rounds: int, seconds: float) -> Callable[[Callable[..., None]], Calla
     "--scenario",
     "names",
     multiple=True,
-    help="unary, small, large, single, few, sse, ttft, memory.",
+    help="unary, small, large, single, few, sse, ttft, workers, memory.",
 )
 @click.option("--streams", default=200, show_default=True, help="Of the sse scenario.")
 @click.option("--open-streams", default=3000, show_default=True, help="Of the memory scenario.")
 @click.option("--report", type=click.Path(path_type=Path), help="Write the table as Markdown.")
 @click.option("--plot/--no-plot", default=True, show_default=True)
+@click.option("--write", is_flag=True, help="Put table and pictures into README.md and docs/.")
 @click.option("--check", "judged", is_flag=True, help="Exit 1 past the bar.")
 def compare(
     plugins: tuple[str, ...],
@@ -128,18 +129,9 @@ def compare(
 @shared(rounds=3, seconds=2.0)
 def check(rounds: int, seconds: float, cores: str) -> None:
     """A short comparison; exit 1 past the bar."""
-    from bench import peers, table  # noqa: PLC0415
-    from bench.check import ISSUE, NONE, SCENARIOS  # noqa: PLC0415
+    from bench import table  # noqa: PLC0415
 
-    table.full(
-        [peers.PLAIN, NONE, ISSUE],
-        SCENARIOS,
-        rounds=rounds,
-        seconds=seconds,
-        cores=cores,
-        plot=False,
-        judged=True,
-    )
+    table.check(rounds, seconds, cores)
 
 
 @main.command()
@@ -151,6 +143,20 @@ def plugins(names: tuple[str, ...], sse: bool, rounds: int, seconds: float, core
     from bench import table  # noqa: PLC0415
 
     table.plugins(names, ("unary", "sse") if sse else ("unary",), rounds, seconds, cores)
+
+
+@main.command()
+@click.option("--rounds", default=5, show_default=True)
+@click.option("--seconds", default=3.0, show_default=True, help="Of each figure.")
+@click.option("--report", type=click.Path(path_type=Path), help="Write the table as Markdown.")
+def workers(rounds: int, seconds: float, report: Path | None) -> None:
+    """What two workers serve of what one serves, and how the work falls to each.
+
+    Nothing is pinned: gateway, mock and load share the cores.
+    """
+    from bench import table  # noqa: PLC0415
+
+    table.workers(rounds, seconds, report)
 
 
 @main.group()

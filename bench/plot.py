@@ -27,14 +27,14 @@ PANELS = (
 )
 
 
-def plot(results: Results, folder: Path) -> list[Path]:
+def plot(results: Results, folder: Path, name: str = "compare", kind: str = "png") -> list[Path]:
     """Write the pictures; gives their paths, none where there is nothing to draw."""
     panels = [
         (title, found)
         for figure, title, ratio in PANELS
         if (found := bars(results, figure, ratio=ratio))
     ]
-    return [draw(panels, theme, folder) for theme in THEMES] if panels else []
+    return [draw(panels, theme, folder / f"{name}-{theme}.{kind}") for theme in THEMES if panels]
 
 
 def bars(results: Results, figure: str, *, ratio: bool) -> dict[str, Middle]:
@@ -43,13 +43,15 @@ def bars(results: Results, figure: str, *, ratio: bool) -> dict[str, Middle]:
     return {peer: value for peer, value in found.items() if value is not None}
 
 
-def draw(panels: list[tuple[str, dict[str, Middle]]], theme: str, folder: Path) -> Path:
+def draw(panels: list[tuple[str, dict[str, Middle]]], theme: str, path: Path) -> Path:
     # Loading it takes longer than many a run, and its usual back end wants a display.
     import matplotlib as mpl  # noqa: PLC0415
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
+    # Letters as letters, and no names by chance: a small file that differs where numbers do.
+    plt.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": path.name})
     colours = THEMES[theme]
     # Three beside each other, and four as a square: a page is no wider.
     across = 2 if len(panels) == 4 else min(3, len(panels))
@@ -63,8 +65,7 @@ def draw(panels: list[tuple[str, dict[str, Middle]]], theme: str, folder: Path) 
         axis.set_visible(False)
     for axis, (title, values) in zip(axes.flat, panels, strict=False):
         panel(axis, title, values, colours)
-    path = folder / f"compare-{theme}.png"
-    figure.savefig(path, dpi=144)
+    figure.savefig(path, dpi=144, metadata={"Date": None} if path.suffix == ".svg" else None)
     plt.close(figure)
     return path
 

@@ -150,7 +150,8 @@ def document(results: Results, rounds: int, seconds: float) -> str:
         f"Medians of {rounds} alternating rounds (range in brackets), {seconds:g} s a figure. "
         "Requests: POST of 160 B, 600 B of JSON back where no size is named, kept connections. "
         "Streams: events of 320 B, 20 ms apart. CPU is user and system time of all the proxy's "
-        "processes; ratios are taken inside each round."
+        "processes; ratios are taken inside each round. An error is a wrong status, body or end, "
+        "or 2 s of silence."
     )
     return "\n\n".join([markdown(table(results)), intro, "\n".join(remarks(results))]) + "\n"
 

@@ -3,7 +3,8 @@
 unary: as fast as it goes, 32 connections, 160 B of JSON in, 600 B out. small: the same with 1 KB
 out. large: with 100 KB. single: one connection, so that nothing queues. sse: 200 streams of 320 B
 events, 20 ms apart, starts spread evenly. few: 20 such streams. ttft: one short stream at a time.
-memory: a fresh process is started, asked once, and then holds 3,000 streams open.
+workers: unary, and what each worker has of it. memory: a fresh process is started, asked once, and
+then holds 3,000 streams open.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from bench.peers import Cores, Peer, Running, load_on, running
 from bench.processes import usage
 from bench.script import Script
 from bench.spread import Spread
+from bench.workers import FEW, MANY, body_for, cpu_by_worker, least_share, spread_of
 
 MIB = 1024 * 1024
 KIB = 1024
@@ -61,9 +63,28 @@ def large(target: Running, settings: Settings) -> Values:
     return closed_loop(target, settings, Script(json=100_000), connections=32)
 
 
-def closed_loop(target: Running, settings: Settings, script: Script, connections: int) -> Values:
+def workers(target: Running, settings: Settings) -> Values:
+    if target.pid is None:
+        return {}
+    few, none_of_few = spread_of(target, FEW)
+    many, _ = spread_of(target, MANY)
+    body = body_for(target.peer) or target.body(Script(json=600))
+    before = cpu_by_worker(target.pid)
+    values = closed_loop(target, settings, Script(json=600), connections=MANY, body=body)
+    return {
+        **values,
+        "least_cpu": least_share(before, cpu_by_worker(target.pid)),
+        "least_of_few": few,
+        "none_of_few": none_of_few,
+        "least_of_many": many,
+    }
+
+
+def closed_loop(
+    target: Running, settings: Settings, script: Script, connections: int, **rest: object
+) -> Values:
     before = usage(settings.mock_pid).cpu_s
-    found = load(target, settings, script, connections=connections, wrk=True)
+    found = load(target, settings, script, connections=connections, wrk=True, **rest)
     mock_s = usage(settings.mock_pid).cpu_s - before
     latency = found.latency_us or Spread(0, *[math.nan] * 4)
     return {
@@ -175,6 +196,7 @@ SCENARIOS: dict[str, Callable[[Running, Settings], Values]] = {
     "few": few,
     "sse": sse,
     "ttft": ttft,
+    "workers": workers,
 }
 FRESH: dict[str, Callable[[Peer, Settings], Values]] = {"memory": memory}
 USUAL = ("unary", "sse", "ttft", "memory")

@@ -30,14 +30,15 @@ class Cores(msgspec.Struct, frozen=True):
 
 
 class Peer(msgspec.Struct, frozen=True):
-    """A thing that can stand between the load and the mock; `kind` names its `Kind`. `plugins` and
-    `core` are for the gateway only; its core is "compiled" (`make compile`) or plain "python".
+    """A thing that can stand between the load and the mock; `kind` names its `Kind`. The others
+    are for the gateway only; its core is "compiled" (`make compile`) or plain "python".
     """
 
     name: str
     kind: str
     plugins: tuple[str, ...] = ()
     core: str = ""
+    workers: int = 1
 
 
 class Place(msgspec.Struct, frozen=True):

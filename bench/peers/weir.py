@@ -23,6 +23,7 @@ enabled = {enabled}
 [server]
 host = "127.0.0.1"
 port = 0
+workers = {workers}
 
 [admin]
 host = "127.0.0.1"
@@ -58,7 +59,9 @@ def start(place: Place) -> Started:
         orjson.dumps(value).decode()
         for value in (str(place.folder), list(place.peer.plugins), place.upstream)
     )
-    config.write_text(WEIR.format(folder=state, enabled=enabled, upstream=address))
+    config.write_text(
+        WEIR.format(folder=state, enabled=enabled, upstream=address, workers=place.peer.workers)
+    )
     paths = [str(COMPILED), str(ROOT)] if place.peer.core == "compiled" else [str(ROOT)]
     process = place.stack.enter_context(
         child(

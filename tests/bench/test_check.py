@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.check import ISSUE, LIMITS, NONE, judge
+from bench.check import ISSUE, LIMITS, NONE, PAIR, judge
 from bench.compare import Results, Row
 from bench.peers import PLAIN
 
@@ -45,3 +45,15 @@ def test_one_error_fails():
     assert [str(one) for one in judge(found) if not one.passed] == [
         "FAIL  weir none: errors: 1.00 (at most 0)"
     ]
+
+
+@pytest.mark.parametrize(("rate", "word"), [(1_700.0, "ok  "), (1_690.0, "FAIL"), (None, "FAIL")])
+def test_two_workers_must_serve_enough_times_what_one_serves(rate, word):
+    found = Results(PAIR)
+    found.rows.append(row(PAIR[0].name, "workers.rate", 1_000.0))
+    if rate is not None:
+        found.rows.append(row(PAIR[1].name, "workers.rate", rate))
+    told = "not measured" if rate is None else f"{rate / 1_000:.2f}"
+    assert str(judge(found)[0]) == (
+        f"{word}  weir redact x2: requests/s, times one worker's: {told} (at least 1.7)"
+    )

@@ -24,6 +24,18 @@ def test_a_light_and_a_dark_picture_are_drawn(tmp_path: Path):
     assert pictures[0] != pictures[1]
 
 
+def test_a_drawing_for_a_page_is_the_same_from_the_same_numbers(tmp_path: Path):
+    found = Results([PLAIN, gateway("none")])
+    for name, value in zip(found.peers, (10.0, 20.0), strict=True):
+        found.rows.append(Row(1, name, "small", "cpu_us", value))
+    paths = plot(found, tmp_path, "bench", "svg")
+    assert [path.name for path in paths] == ["bench-light.svg", "bench-dark.svg"]
+    texts = [path.read_text() for path in paths]
+    assert all("weir none</text>" in text for text in texts)
+    plot(found, tmp_path, "bench", "svg")
+    assert [path.read_text() for path in paths] == texts
+
+
 def test_nothing_measured_is_nothing_drawn(tmp_path: Path):
     assert plot(Results([PLAIN]), tmp_path) == []
 

@@ -22,5 +22,8 @@ def test_the_core_is_the_compiled_one_unless_python_is_asked_for():
 
 
 def test_the_configuration_of_the_gateway_is_toml():
-    text = WEIR.format(folder='"f"', enabled='["timing"]', upstream='"http://127.0.0.1:1"')
-    assert tomllib.loads(text)["enabled"] == ["timing"]
+    upstream = '"http://127.0.0.1:1"'
+    text = WEIR.format(folder='"f"', enabled='["timing"]', upstream=upstream, workers=2)
+    found = tomllib.loads(text)
+    assert found["enabled"] == ["timing"]
+    assert found["server"]["workers"] == 2
