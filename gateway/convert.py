@@ -192,7 +192,7 @@ class _Walk:
         reasons: list[str] = []
         try:
             return msgspec.convert(raw, type_, dec_hook=self._hook(reasons))
-        except msgspec.ValidationError:
+        except (msgspec.ValidationError, UnicodeEncodeError):  # a variable may hold any bytes
             given = shown(raw, hidden=holds_secret(type_))
             reason = f" ({reasons[0]})" if reasons else ""
             return self._refuse(path, f"wanted {wanted(type_)}, given {given}{reason}")

@@ -23,9 +23,10 @@ UNIX: Final = "unix"
 # Proxies are few; callers who come directly are told apart each time once this is full.
 _REMEMBERED_MAX: Final = 1024
 # One pair of Forwarded and what separates it from the next: a token or a quoted string (RFC 7239
-# section 4).
+# section 4). Space is taken possessively: there are two ways to share it out, and a caller may send
+# 64 KiB of it.
 _PAIR: Final = re.compile(
-    rb'\s*(?:([\w!#$%&\'*+.^`|~-]+)=("(?:[^"\\]|\\.)*"|[^\s",;]*))?\s*([,;]|$)'
+    rb'\s*+(?:([\w!#$%&\'*+.^`|~-]+)=("(?:[^"\\]|\\.)*"|[^\s",;]*))?\s*+([,;]|$)'
 )
 
 

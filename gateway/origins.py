@@ -29,6 +29,8 @@ _LABEL: Final = re.compile(rb"[A-Za-z0-9-]{1,63}")
 # What somebody on the way may take for a dot, and what for a slash.
 _DOT: Final = re.compile(rb"%2e", re.IGNORECASE)
 _SEPARATOR: Final = re.compile(rb"%2f|%5c|\\", re.IGNORECASE)
+# Segments that leave one where one is; an empty one is merged with its neighbour by some servers.
+_NOWHERE: Final = frozenset({b"", b"."})
 
 
 class Origin:
@@ -221,7 +223,7 @@ def refuse_climbing(path: bytes) -> None:
     for segment in bare.split(b"/"):
         parts = [part.partition(b";")[0] for part in _SEPARATOR.split(segment)]
         ups = parts.count(b"..")
-        depth += -ups if ups else segment not in (b"", b".")
+        depth += -ups if ups else not _NOWHERE.issuperset(parts)
         if depth < 0:
             raise CallerFault(
                 "The path leads out of the provider's own path by dot segments.", code="bad_path"

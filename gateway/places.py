@@ -1,7 +1,8 @@
-"""Where each key stands in a TOML text: a path such as ("server", "port") to its line.
+"""A TOML text: what it says, and where each key stands, a path such as ("server", "port") to its
+line.
 
-tomllib gives values without positions, and an error without its line is half an error. This
-scanner runs only when an error or a provenance list is printed, over a text that tomllib has
+tomllib gives values without positions, and an error without its line is half an error. The scanner
+of lines runs only when an error or a provenance list is printed, over a text that tomllib has
 accepted, so it needs to find its way, not to check anything.
 """
 
@@ -9,9 +10,12 @@ from __future__ import annotations
 
 import re
 import tomllib
-from typing import Final
+from typing import Any, Final
 
 KeyPath = tuple[str | int, ...]
+
+# Tables in tables and lists in lists: what walks through them is recursive, and nobody needs more.
+DEPTH_MAX: Final = 64
 
 _BLANK: Final = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _SPACE: Final = re.compile(r"[ \t]*")
@@ -24,6 +28,25 @@ _STRING: Final = re.compile(
 )
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 _PLAIN_VALUE: Final = re.compile(r"[^\s,\]}#]+(?: [0-9][^\s,\]}#]*)?")
+
+
+def read_toml(text: str) -> dict[str, Any]:
+    """What the text says; `TOMLDecodeError` also for what tomllib has no error of its own for."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except RecursionError:
+        raise tomllib.TOMLDecodeError("Nested too deep") from None
+    except ValueError:
+        raise tomllib.TOMLDecodeError("A number has too many digits") from None
+    level: list[Any] = [table]
+    for _ in range(DEPTH_MAX):
+        insides = [list(one.values()) if isinstance(one, dict) else one for one in level]
+        level = [inner for one in insides if isinstance(one, list) for inner in one]
+    if level:
+        raise tomllib.TOMLDecodeError("Nested too deep")
+    return table
 
 
 def find_places(text: str) -> dict[KeyPath, int]:

@@ -30,7 +30,7 @@ from gateway.convert import (
     nearest,
     secrets_in,
 )
-from gateway.places import KeyPath, find_places
+from gateway.places import DEPTH_MAX, KeyPath, find_places, read_toml
 from gateway.rules import problems_of, warnings_of
 
 PREFIX: Final = "WEIR_"
@@ -139,7 +139,7 @@ class _Sources:
         self.path = chosen or DEFAULT_FILE
         try:
             self._text = content.decode("utf-8-sig")
-            self.raw = tomllib.loads(self._text)
+            self.raw = read_toml(self._text)
         except UnicodeDecodeError as error:
             line = content.count(b"\n", 0, error.start) + 1
             raise _file_error("not UTF-8", f"{self.path}:{line}") from None
@@ -159,7 +159,9 @@ class _Sources:
                 continue
             path = self._path_of(name)
             self.variables[path] = name
-            if not all(path):
+            if len(path) > DEPTH_MAX:
+                yield Problem(path[:DEPTH_MAX], "no such key: its name has too many parts")
+            elif not all(path):
                 yield Problem(path, "no such key: a part of the name is empty")
             elif not _put(raw, path, _value_of(text)):
                 yield Problem(path, "no such key: what stands before it is not a table")
@@ -265,7 +267,7 @@ def _file_error(text: str, place: str) -> ConfigErrors:
 
 def _value_of(text: str) -> Any:
     try:
-        table = tomllib.loads(f"v = {text}")
+        table = read_toml(f"v = {text}")
     except tomllib.TOMLDecodeError:
         return text
     value = table.pop("v")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from gateway.config import Config, Server
@@ -99,3 +101,13 @@ def test_the_fields_go_up_as_they_came():
 
     assert asked.peer == "203.0.113.7"
     assert screened.upward == fields
+
+
+def test_the_time_is_linear_in_the_spaces_between():
+    def seconds(size: int) -> float:
+        written = [b"for=203.0.113.7;" + b" " * size + b'"']
+        started = time.process_time()
+        assert TRUST.caller(PROXY, [], written) == PROXY
+        return time.process_time() - started
+
+    assert seconds(32_000) < 100 * (min(seconds(1_000) for _ in range(3)) + 0.001)

@@ -198,6 +198,9 @@ def test_an_origin_is_made_once_and_the_number_of_them_is_bounded():
         b"..;/x",
         b"../x?a/b/c",
         b"a/%2e%2e/%2E%2E",
+        b"a/;/../../x",
+        b"a/.;b/../../x",
+        b"a/;%2f./../../x",
     ],
 )
 def test_dot_segments_cannot_climb_out(path):

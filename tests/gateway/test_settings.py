@@ -143,6 +143,9 @@ def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path):
         ),
         ("a = 1\na = 2\n", "weir.toml:2: not TOML: cannot overwrite a value"),
         ('a = """x\n', "weir.toml:1: not TOML: unterminated string"),
+        ("\na = " + "[" * 2000, "weir.toml:2: not TOML: nested too deep"),
+        ("a." * 3000 + "b = 1\n", "weir.toml:1: not TOML: nested too deep"),
+        ("a = " + "1" * 5000, "weir.toml:1: not TOML: a number has too many digits"),
     ],
 )
 def test_what_is_not_toml_is_told_with_its_line(tmp_path, text, error):
