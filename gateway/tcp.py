@@ -13,7 +13,10 @@ import sys
 import termios
 from typing import Final
 
+# How many written bytes have not left this machine (linux/sockios.h); Python does not name it.
+_SIOCOUTQNSD: Final = 0x894B
 _TCP_INFO: Final = getattr(socket, "TCP_INFO", 11) if sys.platform == "linux" else None
+_ROUND_TRIP: Final = slice(148, 152)  # tcpi_min_rtt in microseconds, since Linux 4.6
 _BYTES_ACKED: Final = slice(120, 128)  # struct tcp_info, tcpi_bytes_acked, since Linux 4.2
 _BYTES_SENT: Final = slice(200, 208)  # tcpi_bytes_sent, since Linux 4.19
 _BYTES_AGAIN: Final = slice(208, 216)  # tcpi_bytes_retrans, likewise
@@ -50,6 +53,12 @@ def bytes_acked(sock: socket.socket) -> int | None:
     return None if now is None else now.acked
 
 
+def round_trip_ns(sock: socket.socket) -> int:
+    """How long the other end has taken at least to acknowledge something; 0 if unknown."""
+    info = _info(sock, 152)
+    return 0 if info is None or len(info) < 152 else _number(info, _ROUND_TRIP) * 1000
+
+
 def _number(info: bytes, place: slice) -> int:
     return int.from_bytes(info[place], sys.byteorder)
 
@@ -78,6 +87,14 @@ def unacknowledged(sock: socket.socket) -> int:
         return int.from_bytes(
             fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0" * 4), sys.byteorder
         )
+    except (OSError, ValueError):
+        return 0  # closed already, or a socket that does not say
+
+
+def unsent(sock: socket.socket) -> int:
+    """How many written bytes have not left this machine, because the other end takes no more."""
+    try:
+        return int.from_bytes(fcntl.ioctl(sock.fileno(), _SIOCOUTQNSD, b"\0" * 4), sys.byteorder)
     except (OSError, ValueError):
         return 0  # closed already, or a socket that does not say
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from gateway.tcp import bytes_acked, is_gone, reset
+from gateway.tcp import bytes_acked, is_gone, reset, round_trip_ns, unsent
 from tests.gateway.ends import Listening, run, until
 
 Pair = tuple[socket.socket, socket.socket]
@@ -135,12 +135,34 @@ def test_a_reset_throws_away_what_the_other_end_does_not_take(pair):
     assert received < sent
 
 
+def test_what_the_other_end_has_no_room_for_is_unsent_and_what_it_has_is_not(pair):
+    ours, theirs = pair
+    ours.sendall(b"x" * 1000)
+    assert comes_true(lambda: unsent(ours) == 0)
+    ours.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            ours.send(b"x" * 100_000)
+    assert unsent(ours) > 0
+    theirs.settimeout(2)
+    before = unsent(ours)
+    while unsent(ours) >= before:
+        theirs.recv(1_000_000)
+    assert unsent(ours) < before
+
+
+def test_a_round_trip_on_one_machine_takes_less_than_a_second_and_some_time(pair):
+    pair[0].sendall(b"x" * 1000)
+    assert comes_true(lambda: 0 < round_trip_ns(pair[0]) < 1_000_000_000)
+
+
 def test_a_socket_that_is_closed_can_be_asked_and_told(pair):
     ours, _ = pair
     ours.close()
     reset(ours)
 
     assert bytes_acked(ours) is None
+    assert (unsent(ours), round_trip_ns(ours)) == (0, 0)
     assert is_gone(ours) is False
 
 

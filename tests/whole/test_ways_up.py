@@ -12,13 +12,16 @@ import trustme
 from gateway.testing import (
     RawCaller,
     RunningGateway,
+    Script,
     ScriptedUpstream,
     StartFailed,
     Tls,
+    Visit,
     answers,
     running_gateway,
 )
-from tests.gateway.forwarder import Forwarder
+from tests.gateway.forwarder import ESTABLISHED, Forwarder
+from tests.gateway.frames import ASKING, MASK, TEXT, frame, read_frame, switch
 
 PASSWORD = "open-sesame"
 PAIR = f"somebody:{PASSWORD}"
@@ -124,6 +127,115 @@ def test_a_proxys_refusal_is_told_in_the_log_without_its_credentials(answer, phr
     assert proxy.heads[0].count(BASIC.encode()) == 1
 
 
+def _greeted(visit: Visit) -> None:
+    """Make the tunnel, and wait for the first bytes of TLS."""
+    visit.read()
+    visit.send(ESTABLISHED)
+    next(visit.connection.wire.sized(5))
+
+
+def ends(visit: Visit) -> None:
+    _greeted(visit)
+    visit.fin()
+
+
+def resets(visit: Visit) -> None:
+    _greeted(visit)
+    visit.reset()
+
+
+def babbles(visit: Visit) -> None:
+    _greeted(visit)
+    visit.send(b"HTTP/1.1 502 It is not there\r\n\r\n")
+    visit.wait_gone()
+
+
+def falls_silent(visit: Visit) -> None:
+    _greeted(visit)
+    visit.wait_gone()
+
+
+@pytest.mark.parametrize("script", [ends, resets, babbles, falls_silent])
+def test_a_proxy_that_fails_within_the_handshake_is_told_and_sees_no_secret(script: Script):
+    with (
+        ScriptedUpstream(script) as proxy,
+        running_gateway(
+            {
+                "providers": {
+                    "openai": {
+                        "base_url": "https://up.example",
+                        "api_key": "env:A_KEY",
+                        "connect_timeout": "500ms",
+                    }
+                },
+                "enabled": ["access_log", "credentials"],
+            },
+            env={"HTTPS_PROXY": f"http://{PAIR}@127.0.0.1:{proxy.port}", "A_KEY": "sk-one-of-ours"},
+        ) as gateway,
+    ):
+        status, body = asked(gateway)
+        line = gateway.wait_for_log("exchange")
+        told = gateway.wait_for_log("exchange_failed")
+        holds(gateway, body)
+        (connection,) = proxy.connections
+        proxy.wait_for(lambda: connection.is_ended or connection.gone_ns is not None)
+        assert f"proxy 127.0.0.1:{proxy.port}" in told["detail"]
+        assert gateway.crashes == []
+    assert (status, line["error"]) == (502, "upstream_unreachable")
+    for request in proxy.requests:
+        assert request.target == b"up.example:443"
+        assert b"sk-one-of-ours" not in request.raw
+
+
+def test_a_certificate_must_name_the_provider_and_not_the_proxy(tls):
+    """The one that is shown names the proxy, by an authority that is trusted."""
+    with (
+        ScriptedUpstream(answers(b"[]"), tls=tls) as upstream,
+        Forwarder(upstream.port) as proxy,
+        running_gateway(
+            {"providers": {"openai": upstream.provider(base_url="https://up.example/v1")}},
+            env={"HTTPS_PROXY": f"http://localhost:{proxy.port}"},
+        ) as gateway,
+    ):
+        status, body = asked(gateway)
+        detail = gateway.wait_for_log("exchange_failed")["detail"]
+        assert gateway.crashes == []
+    assert status == 502
+    assert b"up.example" not in body
+    assert "CERTIFICATE_VERIFY_FAILED" in detail
+    assert "is not valid for 'up.example'" in detail
+    assert len(proxy.heads) == 1
+    assert upstream.requests == []
+
+
+def test_a_websocket_goes_over_tls_through_a_proxy(up_example):
+    def echoes_once(visit: Visit) -> None:
+        visit.read()
+        visit.send(switch(visit))
+        visit.send(frame(*read_frame(visit.connection.wire)))
+        visit.wait_gone()
+
+    with (
+        ScriptedUpstream(echoes_once, tls=up_example) as upstream,
+        Forwarder(upstream.port, credentials=PAIR.encode()) as proxy,
+        running_gateway(
+            {"providers": {"openai": upstream.provider(base_url="https://up.example/v1")}},
+            env={"HTTPS_PROXY": f"http://{PAIR}@127.0.0.1:{proxy.port}"},
+            plugins=["access_log"],
+        ) as gateway,
+        RawCaller(gateway.port) as caller,
+    ):
+        caller.request(b"GET", b"/openai/v1/realtime", *ASKING)
+        assert caller.wire.head().startswith(b"HTTP/1.1 101 ")
+        caller.send(frame(TEXT, b"hello", mask=MASK))
+        assert read_frame(caller.wire) == (TEXT, b"hello")
+        caller.leave()
+        upstream.connections[-1].wait_gone()
+        assert gateway.wait_for_log("exchange")["outcome"] == "client_abort"
+        holds(gateway)
+    assert len(proxy.heads) == 1
+
+
 def test_a_reload_reads_the_configurations_proxies_anew():
     with (
         ScriptedUpstream(answers(b"[]")) as upstream,
@@ -142,10 +254,11 @@ def test_a_reload_reads_the_configurations_proxies_anew():
         assert (len(first.heads), len(second.heads)) == (1, 1)
 
 
-def test_a_proxy_that_cannot_be_used_stops_the_start():
+@pytest.mark.parametrize("scheme", ["socks5", "https"])
+def test_a_proxy_that_cannot_be_used_stops_the_start(scheme):
     with (
         pytest.raises(StartFailed) as caught,
-        running_gateway({}, env={"HTTPS_PROXY": f"socks5://{PAIR}@127.0.0.1:1"}),
+        running_gateway({}, env={"HTTPS_PROXY": f"{scheme}://{PAIR}@127.0.0.1:1"}),
     ):
         pass
     assert caught.value.code == 78
