@@ -1,4 +1,4 @@
-"""One coarse timer for every deadline.
+"""One coarse timer for every deadline, and the time of day as HTTP writes it.
 
 A proxy has a handful of deadlines per connection and moves them with every read. A timer of the
 loop for each would cost more than the read itself; so connections only note what happened, and once
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from email.utils import formatdate
 from typing import Final, Protocol
 
 from gateway.log import get
@@ -25,6 +26,17 @@ TICK_S: Final = 0.25
 # A caller that we stopped reading can leave unseen (its FIN stands behind unread bytes), so those
 # few are looked at often enough to abort their upstream within the promised 100 ms.
 QUICK_TICK_S: Final = 0.03
+
+_date: tuple[int, bytes] = (0, b"")
+
+
+def date() -> bytes:
+    """The time as a Date says it, made once a second (RFC 9110 section 6.6.1)."""
+    global _date
+    now = int(time.time())
+    if _date[0] != now:
+        _date = (now, formatdate(now, usegmt=True).encode())
+    return _date[1]
 
 
 class Watched(Protocol):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from gateway import message
 from gateway.asking import FAULT
 from gateway.attempting import Attempting
-from gateway.clock import monotonic_ns
+from gateway.clock import date, monotonic_ns
 from gateway.dialects import shape_error
 from gateway.errors import CallerFault, GatewayError, OwnFault, UpstreamFault
 from gateway.exchange import (
@@ -281,7 +281,7 @@ class Line(Attempting):
         exchange = self.exchange
         headers = reply.headers.copy()
         if b"date" not in headers:
-            headers.add(b"Date", message.date())
+            headers.add(b"Date", date())
         head = Head(reply.status, message.reason_of(reply.status), headers)
         self._edit(head)
         length = None if reply.stream is not None else b"%d" % len(reply.body)

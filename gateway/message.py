@@ -7,8 +7,6 @@ and Connection.
 
 from __future__ import annotations
 
-import time
-from email.utils import formatdate
 from typing import TYPE_CHECKING, Final
 
 from gateway.errors import OwnFault
@@ -31,7 +29,6 @@ _NEVER_UP: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect"}
 # Status lines are few; the cache is bounded because the reason phrase is the upstream's.
 _STATUS_LINES_MAX: Final = 256
 _status_lines: Final[dict[tuple[int, bytes], bytes]] = {}
-_date: tuple[int, bytes] = (0, b"")
 
 
 def request_head(method: bytes, attempt: Attempt, framing: bytes) -> bytes:
@@ -85,15 +82,6 @@ def _edited(headers: Headers, never: frozenset[bytes]) -> bytes:
     return text
 
 
-def date() -> bytes:
-    """The Date of our own answers, made once a second (RFC 9110 section 6.6.1)."""
-    global _date
-    now = int(time.time())
-    if _date[0] != now:
-        _date = (now, formatdate(now, usegmt=True).encode())
-    return _date[1]
-
-
 def status_line(status: int, reason: bytes) -> bytes:
     """The first line of an answer; `OwnFault` for one that a plugin spoiled."""
     if status == 200 and reason == b"OK":
@@ -118,7 +106,6 @@ __all__ = [
     "CLOSE",
     "KEEP",
     "answer_head",
-    "date",
     "reason_of",
     "request_head",
     "status_line",

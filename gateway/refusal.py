@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
+from gateway.clock import date
 from gateway.dialects import shape_error
 from gateway.headers import HOP_BY_HOP, named_by_connection
 from gateway.screened import Screened
@@ -297,7 +297,7 @@ def refusal_bytes(refusal: Refusal, *, is_head: bool = False) -> bytes:
         refusal.status,
         reason_of(refusal.status),
         len(body),
-        formatdate(usegmt=True).encode(),
+        date(),
         b"" if is_head else body,
     )
 

@@ -31,10 +31,10 @@ class Shape:
     at: where each special field stands, by its kind; -1 where there is none. passes: the places of
     the fields that pass. names: theirs, in lower case. template: their lines, for a tuple of all
     values. is_odd: a special field stands there twice, or one whose value decides more than its own
-    fate.
+    fate. longer: the shape with a field behind these, for whoever adds always the same.
     """
 
-    __slots__ = ("_among", "_lower", "at", "is_odd", "names", "passes", "template")
+    __slots__ = ("_among", "_lower", "at", "is_odd", "longer", "names", "passes", "template")
 
     def __init__(
         self,
@@ -49,6 +49,7 @@ class Shape:
         self.passes = passes
         self.template = template
         self.is_odd = is_odd
+        self.longer: Shape | None = None
         self._lower = [name.lower() for name in names]
         self.names = frozenset([self._lower[place] for place in passes])
         self._among: dict[frozenset[bytes], list[int]] = {}

@@ -1,12 +1,13 @@
-"""One timer asks everything that is watched."""
+"""One timer asks everything that is watched; a Date is made once a second."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 
-from gateway.clock import QUICK_TICK_S, TICK_S, Clock
+from gateway.clock import QUICK_TICK_S, TICK_S, Clock, date
 from tests.gateway.ends import run
 
 
@@ -182,3 +183,21 @@ def test_one_that_fails_stops_nobody_elses_deadlines():
         return min(len(item.asked_ns) for item in others), heard
 
     assert run(story())[0] == 2
+
+
+def test_the_date_is_now_in_the_one_form_that_is_written():
+    written = date()
+
+    assert abs(parsedate_to_datetime(written.decode()).timestamp() - time.time()) < 2
+    assert written.endswith(b" GMT")
+    assert len(written) == len(b"Sun, 06 Nov 1994 08:49:37 GMT")
+
+
+def test_the_date_is_made_once_a_second():
+    def same_twice() -> bool:
+        return date() is date()
+
+    assert same_twice() or same_twice()  # a second may turn between two calls, but not twice
+    first = date()
+    time.sleep(1.05)
+    assert date() != first

@@ -158,7 +158,7 @@ def test_the_fields_of_an_answer_are_the_upstreams_whatever_hooks_make_of_them(e
     def answer(exchange, head):
         head.headers.set(b"X-A", b"2")
 
-    fields = [(b"X-A", b"1"), (b"x-a", b"3")]
+    fields = [(b"X-A", b"1"), (b"Date", b"1"), (b"x-a", b"3")]
     script = answers(b"ok", *fields, (b"Connection", b"keep-alive"), status=201)
     bodies: dict[str, Any] = {"judge": judge, **({"answer": answer} if edits else {})}
     with ScriptedUpstream(script) as upstream:
@@ -178,10 +178,18 @@ def test_an_identity_is_made_when_first_needed_and_knows_nothing():
     assert identity.metadata is not Identity().metadata
 
 
-def test_usage_is_unknown_and_not_zero():
-    usage = Usage()
+def test_usage_is_the_sum_of_what_attempts_are_known_to_have_used():
+    made = exchange()
+    assert made.usage is None
 
-    assert [getattr(usage, name) for name in usage.__slots__] == [None] * 5
+    first, second, third = (attempt_of(made) for _ in range(3))
+    assert made.usage is None
+
+    first.usage, third.usage = Usage(), Usage()
+    first.usage.fresh_input, third.usage.fresh_input = 3, 4
+    assert made.usage is not None
+    assert (made.usage.fresh_input, made.usage.output_text) == (7, None)
+    assert second.usage is None
 
 
 @pytest.mark.parametrize(

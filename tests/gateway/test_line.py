@@ -49,7 +49,7 @@ from tests.gateway.inside import Inside, gateway, request
 from tests.gateway.made import plugin
 
 pytestmark = pytest.mark.usefixtures("logged")
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+OK = b"HTTP/1.1 200 OK\r\nDate: 1\r\nContent-Length: 2\r\n\r\nok"
 CHUNKED = b"Transfer-Encoding: chunked"
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n" + CHUNKED + b"\r\n\r\n"
 
@@ -574,13 +574,16 @@ def test_a_plugin_that_spoils_only_upstreams_answers_sees_its_own_500():
     assert (ran.status, ran.get(b"x-mark"), ran.exchange.status) == (500, b"1", 500)
 
 
-# As no gateway would write it: an odd case, a field twice, one that is empty, the length amidst.
+# As no gateway would write it: an odd case, a field twice, one that is empty, a Date that is none,
+# the length amidst.
 ODD = (
     b"HTTP/1.1 200 Fine\r\nx-ONE:  1\r\nSet-Cookie: a\r\nContent-Length: 2\r\nX-100%: 50%b\r\n"
-    b"set-cookie: b\r\nX-Empty:\r\nConnection: keep-alive\r\n\r\nok"
+    b"set-cookie: b\r\nX-Empty:\r\nDATE: today\r\nConnection: keep-alive\r\n\r\nok"
 )
 ODD_TOP = b"HTTP/1.1 200 Fine\r\n"
-ODD_FIELDS = b"x-ONE: 1\r\nSet-Cookie: a\r\nX-100%: 50%b\r\nset-cookie: b\r\nX-Empty: \r\n"
+ODD_FIELDS = (
+    b"x-ONE: 1\r\nSet-Cookie: a\r\nX-100%: 50%b\r\nset-cookie: b\r\nX-Empty: \r\nDATE: today\r\n"
+)
 ODD_END = b"Content-Length: 2\r\n\r\nok"
 
 
@@ -646,7 +649,7 @@ ODD_STREAM = ODD.removesuffix(b"ok").replace(b"Content-Length: 2", CHUNKED) + ch
 
 
 @pytest.mark.parametrize("raw", [ODD, ODD_STREAM])
-@pytest.mark.parametrize("place", [0, 2, 5])
+@pytest.mark.parametrize("place", [0, 2, 6])
 @pytest.mark.parametrize(
     "field",
     [(b"X-A", b"1\r\nX-Evil: 1"), (b"X-A\r\nX-Evil", b"1"), (b"X-A", b"1\n"), (b"X-\r", b"")],
@@ -654,7 +657,7 @@ ODD_STREAM = ODD.removesuffix(b"ok").replace(b"Content-Length: 2", CHUNKED) + ch
 def test_a_hook_that_puts_a_line_break_into_the_head_makes_it_a_500(field, place, raw):
     def edit(head: Head) -> None:
         if head.status == 200:
-            assert len(head.headers.items) == 5
+            assert len(head.headers.items) == 6
             head.headers.items.insert(place, field)
 
     ends = Ends()

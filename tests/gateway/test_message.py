@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from email.utils import parsedate_to_datetime
 
 import pytest
 
 from gateway import Attempt, Head, Headers, OwnFault, Target
-from gateway.message import CHUNKED, CLOSE, answer_head, date, reason_of, request_head
+from gateway.message import CHUNKED, CLOSE, answer_head, reason_of, request_head
 from gateway.shapes import Passed, Shapes
 from gateway.testing import attempt_of, exchange
 
@@ -243,7 +241,7 @@ def test_an_edit_does_not_change_what_came(way):
         assert passed.fields == [(b"X-B", b"1"), (b"X-C", b"3")]
 
 
-# -- status, reason, date --------------------------------------------------------------------------
+# -- status, reason --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -279,24 +277,6 @@ def test_to_write_a_head_changes_nothing():
 
     assert attempt.headers.items == [(b"Host", b"a"), (b"X-A", b"1")]
     assert head.headers.items == [(b"Content-Length", b"5")]
-
-
-def test_the_date_is_now_in_the_one_form_that_is_written():
-    written = date()
-
-    assert abs(parsedate_to_datetime(written.decode()).timestamp() - time.time()) < 2
-    assert written.endswith(b" GMT")
-    assert len(written) == len(b"Sun, 06 Nov 1994 08:49:37 GMT")
-
-
-def test_the_date_is_made_once_a_second():
-    def same_twice() -> bool:
-        return date() is date()
-
-    assert same_twice() or same_twice()  # a second may turn between two calls, but not twice
-    first = date()
-    time.sleep(1.05)
-    assert date() != first
 
 
 @pytest.mark.parametrize(

@@ -33,12 +33,12 @@ STREAM = b"data: {}\n\n" + DONE
 
 # -- framing ---------------------------------------------------------------------------------------
 
-SIZED = b"HTTP/1.1 200 OK\r\nA: 1\r\nContent-Length: 5\r\n\r\nhello"
-CHUNKED = b"HTTP/1.1 200 OK\r\nA: 1\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"hello")
-UNFRAMED = b"HTTP/1.1 200 OK\r\nA: 1\r\n\r\nhello"
-HEAD_SIZED = b"HTTP/1.1 200 OK\r\nA: 1\r\nContent-Length: 5\r\n\r\n"
-NO_CONTENT = b"HTTP/1.1 204 No Content\r\nA: 1\r\n\r\n"
-NOT_MODIFIED = b"HTTP/1.1 304 Not Modified\r\nA: 1\r\nContent-Length: 5\r\n\r\n"
+SIZED = b"HTTP/1.1 200 OK\r\nDate: 1\r\nContent-Length: 5\r\n\r\nhello"
+CHUNKED = b"HTTP/1.1 200 OK\r\nDate: 1\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"hello")
+UNFRAMED = b"HTTP/1.1 200 OK\r\nDate: 1\r\n\r\nhello"
+HEAD_SIZED = b"HTTP/1.1 200 OK\r\nDate: 1\r\nContent-Length: 5\r\n\r\n"
+NO_CONTENT = b"HTTP/1.1 204 No Content\r\nDate: 1\r\n\r\n"
+NOT_MODIFIED = b"HTTP/1.1 304 Not Modified\r\nDate: 1\r\nContent-Length: 5\r\n\r\n"
 CLOSE = b"Connection: close"
 KEEP = b"Connection: keep-alive"
 
@@ -51,10 +51,10 @@ FRAMING = {
     "no_content": (request(), NO_CONTENT, [], b"", True),
     "not_modified": (request(), NOT_MODIFIED, [b"Content-Length: 5"], b"", True),
     "head": (request(b"HEAD"), HEAD_SIZED, [b"Content-Length: 5"], b"", True),
-    "head_unknown": (request(b"HEAD"), b"HTTP/1.1 200 OK\r\nA: 1\r\n\r\n", [], b"", True),
+    "head_unknown": (request(b"HEAD"), b"HTTP/1.1 200 OK\r\nDate: 1\r\n\r\n", [], b"", True),
     "head_chunked": (
         request(b"HEAD"),
-        b"HTTP/1.1 200 OK\r\nA: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nDate: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
         [],
         b"",
         True,
@@ -101,8 +101,8 @@ def parts(raw: bytes) -> tuple[bytes, list[bytes], bytes]:
     """Take an answer apart: status line, framing fields, body. All others must be there."""
     top, _, body = raw.partition(b"\r\n\r\n")
     start, *fields = top.split(b"\r\n")
-    assert [field for field in fields if field == b"A: 1"]
-    assert fields[0] == b"A: 1"
+    assert [field for field in fields if field == b"Date: 1"]
+    assert fields[0] == b"Date: 1"
     return start, fields[1:], body
 
 

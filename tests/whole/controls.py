@@ -26,7 +26,7 @@ pid {folder}/nginx.pid;
 error_log {folder}/error.log crit;
 events {{ worker_connections 512; }}
 http {{
-    log_format counted "$request_time $status";
+    log_format counted '$status "$request_uri" "$request_body"';
     access_log {folder}/access.log counted;
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
@@ -46,13 +46,24 @@ proxy_pass http://127.0.0.1:{upstream};
             proxy_http_version 1.1;
             proxy_buffering off;
             proxy_request_buffering off;"""
-NGINX_ANSWERS: Final = 'return 200 "ok";'
+# Only a body that is passed on is read and can be logged.
+NGINX_ANSWERS: Final = """\
+client_body_buffer_size 1m;
+            client_body_in_single_buffer on;
+            proxy_pass http://unix:{folder}/answers.sock:;
+        }}
+    }}
+    server {{
+        listen unix:{folder}/answers.sock;
+        access_log off;
+        location / {{
+            return 200 "ok";"""
 
 HAPROXY: Final = """\
 global
     maxconn 512
     nbthread 1
-    log stdout format raw local0
+    log stdout len 65535 format raw local0
 defaults
     mode http
     log global
@@ -70,7 +81,19 @@ HAPROXY_PASSES: Final = """default_backend up
 backend up
     http-reuse never
     server up 127.0.0.1:{upstream}"""
-HAPROXY_ANSWERS: Final = 'http-request return status 200 content-type text/plain string "ok"'
+# It would take a body that broke off for whole, so the one that answers is another, behind it.
+HAPROXY_ANSWERS: Final = """\
+log-format "%ST %HU %[var(txn.body)]"
+    http-request wait-for-body time 5s
+    http-request set-var(txn.body) req.body,hex
+    default_backend up
+backend up
+    server up unix@answers.sock
+frontend answers
+    bind unix@answers.sock
+    no log
+    http-request wait-for-body time 5s
+    http-request return status 200 content-type text/plain string ok"""
 
 # Gives the port of a proxy before the upstream on this port.
 Start = Callable[[int], AbstractContextManager[int]]
@@ -94,7 +117,7 @@ PROXIES: Final[tuple[Start, Start]] = (nginx_proxy, haproxy_proxy)
 @contextlib.contextmanager
 def nginx_origin() -> Iterator[tuple[int, Path]]:
     """Give its port, and the file that gets a line for each request, good or bad."""
-    with _folder() as folder, _nginx(folder, NGINX_ANSWERS) as port:
+    with _folder() as folder, _nginx(folder, NGINX_ANSWERS.format(folder=folder)) as port:
         yield port, folder / "access.log"
 
 

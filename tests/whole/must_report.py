@@ -20,12 +20,7 @@ EXCEPTIONS: Final[dict[str, str]] = {
     "no loop can form, because a provider is named in the configuration.",
     "max_forwards_of_options": "To its callers the gateway is the origin; neither provider nor "
     "SDK counts hops.",
-    "date_is_added": "Owed: nginx does. Providers send Date themselves, and to add one where it "
-    "is missing changes answers that pass as they came today.",
 }
-# What of this nginx keeps.
-OWED: Final = ("date_is_added",)
-
 
 HEAD: Final = """\
 # What the RFCs demand

@@ -1,10 +1,12 @@
-"""Real origins that count what they were asked, good or bad: three of Python's servers, run in a
-thread, and nginx and HAProxy, whose logs have a line for each request.
+"""Real origins that count what they were asked, good or bad, and note what of it came whole: three
+of Python's servers, run in a thread, and nginx and HAProxy, whose logs have a line for each
+request.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -21,16 +23,28 @@ from tests.whole import controls
 
 START_S: Final = 10.0
 OK: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+# As the configurations of both write them; a body is escaped by one and in hex by the other.
+NGINX_LINE: Final = re.compile(rb'(?m)^200 "([^"\n]*)" "([^"\n]*)"$')
+HAPROXY_LINE: Final = re.compile(rb"(?m)^200 (\S*) (\S*)$")
+ESCAPED: Final = re.compile(rb"\\x([0-9A-F]{2})")
+NO_BODY: Final = b"-"
 BAD: Final = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+# A request that came whole: its target and its body.
+Asked = tuple[bytes, bytes]
 
 
 @dataclass(frozen=True)
 class Origin:
-    """count: gives the requests seen so far, the malformed ones among them."""
+    """count: gives the requests seen so far, the malformed ones among them. asked: gives those that
+    came whole, in order.
+    """
 
     server: str
     port: int
     count: Callable[[], int]
+    asked: Callable[[], list[Asked]]
 
     @property
     def name(self) -> str:
@@ -43,6 +57,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.seen = 0
+        self.asked: list[Asked] = []
 
 
 class H11(asyncio.Protocol):
@@ -53,6 +68,7 @@ class H11(asyncio.Protocol):
         self.transport: Any = None
         self.connection = h11.Connection(h11.SERVER)
         self.is_head = False
+        self.target = self.body = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -73,7 +89,11 @@ class H11(asyncio.Protocol):
             if isinstance(event, h11.Request):
                 self.tally.seen += 1
                 self.is_head = event.method == b"HEAD"
+                self.target, self.body = event.target, b""
+            elif isinstance(event, h11.Data):
+                self.body += event.data
             elif isinstance(event, h11.EndOfMessage):
+                self.tally.asked.append((self.target, self.body))
                 self._send(h11.Response(status_code=200, headers=[("Content-Length", "2")]))
                 if not self.is_head:
                     self._send(h11.Data(data=b"ok"))
@@ -82,7 +102,7 @@ class H11(asyncio.Protocol):
                     self.transport.close()
                     return
                 connection.start_next_cycle()
-            elif not isinstance(event, h11.Data):
+            else:
                 return
 
     def _send(self, event: Any) -> None:
@@ -96,6 +116,7 @@ class Httptools(asyncio.Protocol):
         self.tally = tally
         self.transport: Any = None
         self.parser: Any = httptools.HttpRequestParser(self)
+        self.target = self.body = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -108,10 +129,20 @@ class Httptools(asyncio.Protocol):
             self.transport.write(BAD)
             self.transport.close()
 
+    def on_message_begin(self) -> None:
+        self.target = self.body = b""
+
+    def on_url(self, url: bytes) -> None:
+        self.target += url
+
     def on_headers_complete(self) -> None:
         self.tally.seen += 1
 
+    def on_body(self, data: bytes) -> None:
+        self.body += data
+
     def on_message_complete(self) -> None:
+        self.tally.asked.append((self.target, self.body))
         is_head = self.parser.get_method() == b"HEAD"
         self.transport.write(OK[:-2] if is_head else OK)
 
@@ -123,7 +154,8 @@ async def _serve(
     loop = asyncio.get_running_loop()
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
-        await request.read()
+        body = await request.read()
+        tallies["aiohttp"].asked.append((request.raw_path.encode(), body))
         return web.Response(text="ok")
 
     pages = web.Server(answer)
@@ -137,7 +169,12 @@ async def _serve(
     }
     ready.set_result(
         {
-            name: Origin(name, server.sockets[0].getsockname()[1], served[name][1])
+            name: Origin(
+                name,
+                server.sockets[0].getsockname()[1],
+                served[name][1],
+                tallies[name].asked.copy,
+            )
             for name, server in servers.items()
         }
     )
@@ -150,7 +187,7 @@ async def _serve(
 @contextmanager
 def _python_origins() -> Iterator[list[Origin]]:
     ready: Future[dict[str, Origin]] = Future()
-    tallies = {"h11": Tally(), "httptools": Tally()}
+    tallies = {"aiohttp": Tally(), "h11": Tally(), "httptools": Tally()}
     loop = asyncio.new_event_loop()
     ended = asyncio.Event()
     thread = threading.Thread(
@@ -165,8 +202,20 @@ def _python_origins() -> Iterator[list[Origin]]:
         loop.close()
 
 
-def _lines_of(log: Path) -> Callable[[], int]:
-    return lambda: log.read_bytes().count(b"\n")
+def _logged(server: str, port: int, log: Path) -> Origin:
+    def asked() -> list[Asked]:
+        line, plain = {
+            "nginx": (NGINX_LINE, _unescaped),
+            "haproxy": (HAPROXY_LINE, lambda text: bytes.fromhex(text.decode())),
+        }[server]
+        found = line.findall(log.read_bytes())
+        return [(target, b"" if body == NO_BODY else plain(body)) for target, body in found]
+
+    return Origin(server, port, lambda: log.read_bytes().count(b"\n"), asked)
+
+
+def _unescaped(text: bytes) -> bytes:
+    return ESCAPED.sub(lambda code: bytes.fromhex(code[1].decode()), text)
 
 
 @contextmanager
@@ -175,7 +224,7 @@ def counting_origins() -> Iterator[list[Origin]]:
     with ExitStack() as stack:
         origins = stack.enter_context(_python_origins())
         port, log = stack.enter_context(controls.nginx_origin())
-        origins.append(Origin("nginx", port, _lines_of(log)))
+        origins.append(_logged("nginx", port, log))
         port, log = stack.enter_context(controls.haproxy_origin())
-        origins.append(Origin("haproxy", port, _lines_of(log)))
+        origins.append(_logged("haproxy", port, log))
         yield origins

@@ -2,8 +2,8 @@
 
 HTTP's framing as it was attacked over the years: a length against a coding, codings that one reader
 knows and another does not, odd lengths and chunks, line ends, targets, and fields that a hop drops.
-`AN-ORIGIN` stands for the provider's name, and is as long as
-that, because lengths count.
+`AN-ORIGIN` stands for the provider's name, and `A-PLAY` for a
+number that tells one sending from another; each is as long as that, because lengths count.
 """
 
 from __future__ import annotations
@@ -13,14 +13,18 @@ from typing import Final
 from gateway.testing import chunk, chunked
 
 HOST: Final = b"Host: localhost"
-SMUGGLED: Final = b"GET /AN-ORIGIN/v1/smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
+SMUGGLED: Final = b"GET /AN-ORIGIN/v1/A-PLAY/smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
 # Sent behind each shape: a good request that ends the connection.
-PROBE: Final = b"GET /AN-ORIGIN/v1/probe HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+PROBE: Final = (
+    b"GET /AN-ORIGIN/v1/A-PLAY/probe HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+)
 CODED: Final = b"Transfer-Encoding: chunked"
 LAST: Final = b"0\r\n\r\n"
 # Nothing to one who reads chunks, and a request behind it; a body to one who reads lengths.
 BOTH: Final = LAST + SMUGGLED
 HELLO: Final = chunked(b"hello")
+MANY: Final = SMUGGLED * 100
+IN_CHUNKS: Final = SMUGGLED + b"\r\n" + LAST + SMUGGLED
 
 
 def length(body: bytes) -> bytes:
@@ -28,12 +32,14 @@ def length(body: bytes) -> bytes:
 
 
 def post(
-    *fields: bytes, body: bytes = b"", start: bytes = b"POST /AN-ORIGIN/v1/x HTTP/1.1"
+    *fields: bytes, body: bytes = b"", start: bytes = b"POST /AN-ORIGIN/v1/A-PLAY/x HTTP/1.1"
 ) -> bytes:
     return b"\r\n".join([start, HOST, *fields, b"", b""]) + body
 
 
-def get(*fields: bytes, start: bytes = b"GET /AN-ORIGIN/v1/x HTTP/1.1", body: bytes = b"") -> bytes:
+def get(
+    *fields: bytes, start: bytes = b"GET /AN-ORIGIN/v1/A-PLAY/x HTTP/1.1", body: bytes = b""
+) -> bytes:
     return post(*fields, start=start, body=body)
 
 
@@ -80,7 +86,7 @@ CODINGS: Final = {
     "nul_behind": coded(b"Transfer-Encoding: chunked\0"),
     "underscore": coded(b"Transfer_Encoding: chunked"),
     "space_in_name": coded(b"Transfer Encoding: chunked"),
-    "in_1_0": post(CODED, body=BOTH, start=b"POST /AN-ORIGIN/v1/x HTTP/1.0"),
+    "in_1_0": post(CODED, body=BOTH, start=b"POST /AN-ORIGIN/v1/A-PLAY/x HTTP/1.0"),
     "not_ascii": coded(b"Transfer-Encoding: chunked\xff"),
     "unknown": coded(b"Transfer-Encoding: cow"),
     "empty": coded(b"Transfer-Encoding:"),
@@ -95,9 +101,14 @@ LENGTHS: Final = {
     "of_nothing": post(b"Content-Length:", body=SMUGGLED),
     "space_before_its_colon": post(b"Content-Length : %d" % len(SMUGGLED), body=SMUGGLED),
     "of_a_get": get(length(SMUGGLED), body=SMUGGLED),
-    "of_a_head": get(length(SMUGGLED), start=b"HEAD /AN-ORIGIN/v1/x HTTP/1.1", body=SMUGGLED),
-    "of_a_delete": get(length(SMUGGLED), start=b"DELETE /AN-ORIGIN/v1/x HTTP/1.1", body=SMUGGLED),
+    "of_a_head": get(
+        length(SMUGGLED), start=b"HEAD /AN-ORIGIN/v1/A-PLAY/x HTTP/1.1", body=SMUGGLED
+    ),
+    "of_a_delete": get(
+        length(SMUGGLED), start=b"DELETE /AN-ORIGIN/v1/A-PLAY/x HTTP/1.1", body=SMUGGLED
+    ),
     "missing": post(body=SMUGGLED),
+    "of_many_requests": post(length(MANY), body=MANY),
 }
 CHUNKS: Final = {
     "extension": chunky(b"5;a=b\r\nhello\r\n0\r\n\r\n"),
@@ -115,20 +126,20 @@ CHUNKS: Final = {
     "request_for_trailers": chunky(b"5\r\nhello\r\n0\r\n" + SMUGGLED),
     "framing_in_trailers": chunky(chunk(b"hello") + b"0\r\n" + length(SMUGGLED) + b"\r\n\r\n"),
     "request_behind_the_last": chunky(HELLO + SMUGGLED),
-    "request_in_a_chunk": chunky(chunked(SMUGGLED, b"\r\n0\r\n\r\n", SMUGGLED)),
+    "request_in_a_chunk": chunky(chunked(SMUGGLED, b"\r\n" + LAST, SMUGGLED)),
 }
 LINES: Final = {
-    "absolute_form": get(start=b"GET http://localhost/AN-ORIGIN/v1/x HTTP/1.1"),
-    "absolute_form_elsewhere": get(start=b"GET http://example.com/AN-ORIGIN/v1/x HTTP/1.1"),
-    "http_0_9": b"GET /AN-ORIGIN/v1/x\r\n\r\n",
-    "version_twice": get(start=b"GET /AN-ORIGIN/v1/x HTTP/1.1 HTTP/1.1"),
-    "tabs_for_spaces": get(start=b"GET\t/AN-ORIGIN/v1/x\tHTTP/1.1"),
+    "absolute_form": get(start=b"GET http://localhost/AN-ORIGIN/v1/A-PLAY/x HTTP/1.1"),
+    "absolute_form_elsewhere": get(start=b"GET http://example.com/AN-ORIGIN/v1/A-PLAY/x HTTP/1.1"),
+    "http_0_9": b"GET /AN-ORIGIN/v1/A-PLAY/x\r\n\r\n",
+    "version_twice": get(start=b"GET /AN-ORIGIN/v1/A-PLAY/x HTTP/1.1 HTTP/1.1"),
+    "tabs_for_spaces": get(start=b"GET\t/AN-ORIGIN/v1/A-PLAY/x\tHTTP/1.1"),
     "empty_lines_first": b"\r\n\r\n" + get(),
     "line_ends_of_cr": get().replace(b"\r\n", b"\r"),
     "line_ends_of_lf": get().replace(b"\r\n", b"\n"),
-    "nul_in_target": get(start=b"GET /AN-ORIGIN/v1/\0x HTTP/1.1"),
+    "nul_in_target": get(start=b"GET /AN-ORIGIN/v1/A-PLAY/\0x HTTP/1.1"),
     "nul_in_name": get(b"Content\0-Length: 5"),
-    "request_in_target": get(start=b"GET /AN-ORIGIN/v1/x?%0d%0a%0d%0aGET%20/y HTTP/1.1"),
+    "request_in_target": get(start=b"GET /AN-ORIGIN/v1/A-PLAY/x?%0d%0a%0d%0aGET%20/y HTTP/1.1"),
     "preface_of_http_2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 }
 HOPS: Final = {
@@ -143,7 +154,7 @@ HOPS: Final = {
     ),
     "upgrade_with_chunks": post(b"Connection: Upgrade", b"Upgrade: foo", CODED, body=HELLO),
     "expectation": post(b"Expect: 100-continue", length(SMUGGLED), body=SMUGGLED),
-    "kept_1_0": get(b"Connection: keep-alive", start=b"GET /AN-ORIGIN/v1/x HTTP/1.0"),
+    "kept_1_0": get(b"Connection: keep-alive", start=b"GET /AN-ORIGIN/v1/A-PLAY/x HTTP/1.0"),
     "connect": get(start=b"CONNECT localhost:80 HTTP/1.1"),
 }
 GROUPS: Final = {
@@ -157,3 +168,5 @@ GROUPS: Final = {
 SHAPES: Final = {
     f"{group}_{name}": raw for group, shapes in GROUPS.items() for name, raw in shapes.items()
 }
+# What a body may be that comes up whole.
+BODIES: Final = frozenset({b"", b"hello", SMUGGLED, BOTH, IN_CHUNKS, MANY})
