@@ -91,6 +91,7 @@ class Caller(asyncio.Protocol):
         "_head",
         "_head_bytes_max",
         "_headers_over",
+        "_is_head",
         "_is_old",
         "_is_turned_away",
         "_is_upgrade",
@@ -142,6 +143,7 @@ class Caller(asyncio.Protocol):
         self._body_left = 0
         self._rate_bytes = 0
         self._has_begun = False
+        self._is_head = False
         self._is_old = False
         self._is_turned_away = False
         self._is_upgrade = False
@@ -337,7 +339,7 @@ class Caller(asyncio.Protocol):
             self.transport.abort()
             return
         if self.is_full and self._is_stalled(now_ns):
-            self.transport.abort()
+            self._reset()
             return
         limits = self.limits
         state = self.state
@@ -351,21 +353,15 @@ class Caller(asyncio.Protocol):
                 self._close_idle()
         elif state == HEAD:
             if waited > limits.header_timeout:
-                self._refuse(
-                    Refusal(
-                        408,
-                        "request_timeout",
-                        "The request's head did not arrive in time.",
-                        "header_timeout",
-                    )
-                )
+                text = "The request's head did not arrive in time."
+                self._refuse_head(Refusal(408, "request_timeout", text, "header_timeout"), b"")
         elif state == BODY:
             self._check_rate(now_ns)
         elif state == LINGER:
             if waited > limits.linger_timeout:
                 self.transport.abort()
         elif state == CLOSED and not self.is_full and waited > limits.stall_timeout:
-            self.transport.abort()
+            self._reset()
 
     def _has_arrived(self) -> bool:
         """Whether the caller's kernel has all that was written."""
@@ -377,7 +373,7 @@ class Caller(asyncio.Protocol):
     def _close_idle(self) -> None:
         """Close; bytes that a caller has not taken in all that time are not waited for."""
         if self.transport.get_write_buffer_size():
-            self.transport.abort()
+            self._reset()
         else:
             self.transport.close()
 
@@ -425,9 +421,9 @@ class Caller(asyncio.Protocol):
             whole = bytes(head[: found + 4]) if start else part
             if self._is_handed_over(whole, rest):
                 return
-        if start:
-            head.clear()
-        if self._feed_head(part, found + 4):
+        is_good = self._feed_head(part, found + 4)
+        head.clear()
+        if is_good:
             self._begin(rest, b"")
 
     def _is_handed_over(self, part: bytes, rest: bytes) -> bool:
@@ -457,17 +453,15 @@ class Caller(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             self._is_upgrade = True  # a hop's own affair, but for WebSockets: see `_begin_upgrade`
         except httptools.HttpParserError as error:
-            self._refuse(
-                Refusal(400, "bad_request", "The request is not valid HTTP/1.1.", str(error))
-            )
+            text = "The request is not valid HTTP/1.1."
+            self._refuse_head(Refusal(400, "bad_request", text, str(error)), data)
             return False
         if size > self._head_bytes_max:
-            self._refuse(head_too_large(len(self._url), size))
+            self._refuse_head(head_too_large(len(self._url), size), data)
             return False
         if len(self._fields) > self._fields_max:
-            self._refuse(
-                Refusal(431, "header_count", "The request has too many fields.", "header_count_max")
-            )
+            text = "The request has too many fields."
+            self._refuse_head(Refusal(431, "header_count", text, "header_count_max"), data)
             return False
         return True
 
@@ -477,11 +471,8 @@ class Caller(asyncio.Protocol):
         """
         parser = self.parser
         if not self._headers_over:
-            self._refuse(
-                Refusal(
-                    400, "bad_request", "The request is not valid HTTP/1.1.", "no end of the head"
-                )
-            )
+            text = "The request is not valid HTTP/1.1."
+            self._refuse_head(Refusal(400, "bad_request", text, "no end of the head"), head)
             return
         method: bytes = parser.get_method()
         place = len(method) + len(self._url) + 7  # behind the two spaces and "HTTP/"
@@ -509,6 +500,7 @@ class Caller(asyncio.Protocol):
         elif self._is_upgrade and self._begin_upgrade(exchange, screened, rest):
             return
         else:
+            self._is_head = method == b"HEAD"
             body = self._await_body(screened, rest)
         if body is not None:
             line = self.line = listener.serve(self, exchange, body, screened)
@@ -608,7 +600,7 @@ class Caller(asyncio.Protocol):
             elif not self.transport.is_closing():
                 self._goodbye(unread=True)
         else:
-            self._refuse(refusal)
+            self._refuse(refusal, b"HEAD" if self._is_head else b"")
 
     def _check_rate(self, now_ns: int) -> None:
         """A body must come at `body_rate_min` on average, once its grace is over; our own pauses do
@@ -634,6 +626,11 @@ class Caller(asyncio.Protocol):
             )
 
     # -- endings -----------------------------------------------------------------------------------
+
+    def _refuse_head(self, refusal: Refusal, data: bytes) -> None:
+        """Refuse a head that is not over. data: of it, where none has been kept."""
+        start = bytes(self._head[:5]) or data[:5]
+        self._refuse(refusal, b"HEAD" if start == b"HEAD " else b"")
 
     def _refuse(self, refusal: Refusal, method: bytes = b"") -> None:
         self.listener.refused(refusal, self.peer)
@@ -663,6 +660,9 @@ class Caller(asyncio.Protocol):
             self.transport.close()
 
     def _reset(self) -> None:
+        """End it now. Behind a plain close the kernel would keep what the caller does not take,
+        megabytes of it, for as long as the caller likes.
+        """
         sock = self.transport.get_extra_info("socket")
         if sock is not None:
             reset(sock)

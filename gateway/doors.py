@@ -10,19 +10,15 @@ A certificate that is read again counts for the connections that come after it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
-import os
 import socket
-import stat
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.caller import Caller
 from gateway.certificate import context_of
-from gateway.errors import StartError
 from gateway.forwarded import Trust
 from gateway.log import get
+from gateway.ports import BACKLOG, Sockets
 from gateway.proxied import BadHeader, read_header
 from gateway.secure import LocalCaller, SecureCaller
 
@@ -32,17 +28,12 @@ if TYPE_CHECKING:
 
     from gateway.config import Server
     from gateway.listener import Callers
-    from gateway.ports import Sockets
 
 log = get("doors")
 
-# Callers waiting to be accepted; the kernel cuts it to its own bound (net.core.somaxconn).
-BACKLOG: Final = 4096
 # Without a free descriptor nobody can be let in, and the kernel would say so again at once.
 PAUSE_S: Final = 0.1
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-# What asking whether somebody listens on a Unix socket may take.
-ASK_S: Final = 1.0
 
 
 class Doors:
@@ -60,21 +51,14 @@ class Doors:
         self._servers: list[asyncio.Server] = []
         self._accepting: list[tuple[asyncio.Task[None], socket.socket]] = []
         self._waiting: set[asyncio.Task[None]] = set()
-        self._inode = 0
 
-    async def open(self, sockets: Sockets, *, succeeds: bool = False) -> None:
-        """Listen on the bound sockets of the port, and on the Unix socket if there is one.
-
-        succeeds: whoever listens on the Unix socket now is to be replaced. Raises `StartError`;
-        `close` closes what was opened by then.
-        """
+    async def open(self, sockets: Sockets) -> None:
+        """Listen on the bound sockets of the port, and on the Unix socket if it is among them."""
         for sock in sockets:
-            await self._serve(sock, Caller if self.context is None else SecureCaller)
-        path = self._settings.socket
-        if path:
-            mode = int(self._settings.socket_mode, 8)
-            sock, self._inode = unix_listener(path, mode, replaces=succeeds)
-            await self._serve(sock, LocalCaller)
+            if sock.family == socket.AF_UNIX:
+                await self._serve(sock, LocalCaller)
+            else:
+                await self._serve(sock, Caller if self.context is None else SecureCaller)
 
     def read_again(self) -> ssl.SSLContext | None:
         """The certificate as it is now, for `context`; `ConfigErrors` if it cannot be used."""
@@ -91,11 +75,6 @@ class Doors:
             task.cancel()
         self._servers.clear()
         self._accepting.clear()
-        path = Path(self._settings.socket)
-        with contextlib.suppress(OSError):  # gone already
-            if self._inode and path.lstat().st_ino == self._inode:  # not a successor's
-                path.unlink()
-        self._inode = 0
 
     async def _serve(self, sock: socket.socket, kind: type[Caller]) -> None:
         callers = self._callers
@@ -164,58 +143,6 @@ class Doors:
             # Of the last bytes too, whose deadline this is (`Caller.check`).
             ssl_shutdown_timeout=limits.stall_timeout / 1e9,
         )
-
-
-def unix_listener(path: str, mode: int, *, replaces: bool = False) -> tuple[socket.socket, int]:
-    """A listening Unix socket, in place of one that nobody listens on any more, and its file's
-    inode. Raises `StartError` where somebody does, or where something else is.
-
-    mode: of the file, which says who may connect. replaces: whoever listens there is replaced.
-    """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.setblocking(False)
-    # Nobody finds it under this name, so that nobody is turned away while it does not listen yet.
-    fresh = Path(f"{path}.{os.getpid()}")
-    try:
-        if not replaces:
-            _check_free(Path(path))
-        fresh.unlink(missing_ok=True)
-        sock.bind(str(fresh))
-        fresh.chmod(mode)
-        sock.listen(BACKLOG)
-        inode = fresh.stat().st_ino
-        fresh.replace(path)
-    except OSError as error:
-        sock.close()
-        raise StartError(
-            f"[server] socket {path}: {error.strerror or error}; "
-            "set server.socket to a path in a directory that can be written"
-        ) from error
-    except StartError:
-        sock.close()
-        raise
-    return sock, inode
-
-
-def _check_free(path: Path) -> None:
-    """Whether nothing is there but what a dead process left."""
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise StartError(f"[server] socket {path}: there is a file that is no socket; move it away")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
-        asking.settimeout(ASK_S)
-        try:
-            asking.connect(str(path))
-        except ConnectionRefusedError:
-            return
-        except TimeoutError:  # its backlog is full: it lives
-            pass
-    raise StartError(
-        f"[server] socket {path}: a process listens there; stop it or set another server.socket"
-    )
 
 
 def _made(kind: type[Caller], callers: Callers, peer: str) -> Caller:

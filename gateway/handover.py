@@ -5,8 +5,8 @@ for the sockets of its own addresses and gets them (SCM_RIGHTS, unix(7)), so bot
 queue of callers. Once it is ready it says so; then the older one takes no more callers, finishes
 what runs, and ends. A successor that dies before that changes nothing.
 
-    -> {"callers": ["127.0.0.1", 8080], "admin": ["127.0.0.1", 8081]}
-    <- {"pid": 17, "callers": 2, "admin": 1}     and that many descriptors, in this order
+    -> {"callers": ["127.0.0.1", 8080], "admin": ["127.0.0.1", 8081], "unix": "/run/weir.sock"}
+    <- {"pid": 17, "callers": 2, "admin": 1, "unix": 1}  and that many descriptors, in this order
     -> ready
 """
 
@@ -24,7 +24,7 @@ import orjson
 
 from gateway import ports
 from gateway.log import get
-from gateway.ports import Sockets
+from gateway.ports import Sockets, UnixSocket
 
 log = get("handover")
 
@@ -34,6 +34,8 @@ READY: Final = b"ready\n"
 ASK_TIMEOUT_S: Final = 2.0
 # Plugins of a successor may take their time to start; after this it is taken for dead.
 READY_TIMEOUT_S: Final = 120.0
+# Where a successor cannot be let in, the next attempt waits.
+PAUSE_S: Final = 0.5
 MESSAGE_BYTES_MAX: Final = 4096
 DESCRIPTORS_MAX: Final = 253  # the kernel's own bound (SCM_MAX_FD)
 
@@ -43,11 +45,13 @@ Address = tuple[str, int]
 class Taken:
     """What a predecessor gave, and the line to it."""
 
-    def __init__(self, talk: socket.socket, pid: int, callers: Sockets, admin: Sockets) -> None:
+    def __init__(self, talk: socket.socket, pid: int, given: Sockets, counts: list[int]) -> None:
         self._talk = talk
         self.pid = pid
-        self.callers = callers
-        self.admin = admin
+        callers, admin, _ = counts
+        self.callers = given[:callers]
+        self.admin = given[callers : callers + admin]
+        self.unix = given[callers + admin :]
 
     def is_ready(self) -> None:
         """Tell the predecessor that it may go."""
@@ -59,22 +63,21 @@ class Taken:
         self._talk.close()
 
 
-def take(state: Path, callers: Address, admin: Address) -> Taken | None:
+def take(state: Path, callers: Address, admin: Address, unix: str = "") -> Taken | None:
     """The sockets of whoever serves these addresses now; None if nobody does, or not from this
-    state directory.
+    state directory. unix: the absolute path of the Unix socket for callers, if there is one.
     """
     talk = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     talk.settimeout(ASK_TIMEOUT_S)
     descriptors: list[int] = []
     try:
         talk.connect(str(state / SOCKET_FILE))
-        talk.sendall(orjson.dumps({"callers": callers, "admin": admin}))
+        talk.sendall(orjson.dumps({"callers": callers, "admin": admin, "unix": unix}))
         data, descriptors, _, _ = socket.recv_fds(talk, MESSAGE_BYTES_MAX, DESCRIPTORS_MAX)
         told: Any = orjson.loads(data)
-        count = told["callers"]
-        if count and len(descriptors) == count + told["admin"]:
-            given = ports.adopted(descriptors)
-            return Taken(talk, told["pid"], given[:count], given[count:])
+        counts = [told[kind] for kind in ("callers", "admin", "unix")]
+        if counts[0] and len(descriptors) == sum(counts):
+            return Taken(talk, told["pid"], ports.adopted(descriptors), counts)
     except (OSError, ValueError, KeyError, TypeError):
         pass  # nobody is there, or nobody who knows how
     for descriptor in descriptors:
@@ -84,18 +87,22 @@ def take(state: Path, callers: Address, admin: Address) -> Taken | None:
 
 
 class Offer:
-    """Listens for a successor, and gives it the sockets. `taken` is called once it is ready."""
+    """Listens for a successor, and gives it the sockets. `taken` is called once it is ready; its
+    argument tells whether the Unix socket is the successor's too.
+    """
 
     def __init__(
         self,
         state: Path,
         callers: tuple[Address, Sockets],
         admin: tuple[Address, Sockets],
-        taken: Callable[[], None],
+        unix: UnixSocket | None,
+        taken: Callable[[bool], None],
     ) -> None:
         self._path = state / SOCKET_FILE
         self._callers = callers
         self._admin = admin
+        self._unix = unix
         self._taken = taken
         self._listener: socket.socket | None = None
         self._inode = 0
@@ -138,31 +145,54 @@ class Offer:
         """One successor at a time; the next one waits for the outcome."""
         loop = asyncio.get_running_loop()
         while True:
-            talk, _ = await loop.sock_accept(listener)
+            try:
+                talk, _ = await loop.sock_accept(listener)
+            except OSError as error:  # no descriptor is left, say, and will not be at once
+                log.warning("handover_failed", error=repr(error))
+                await asyncio.sleep(PAUSE_S)
+                continue
             talk.setblocking(False)
             try:
-                if await self._give(loop, talk):
+                given = await self._give(loop, talk)
+                if given is not None:
                     log.info("handed_over")
-                    self._taken()
+                    self._taken(given["unix"] > 0)
                     return
             except (OSError, ValueError, TypeError, TimeoutError) as error:
                 log.warning("handover_failed", error=repr(error))
             finally:
                 talk.close()
 
-    async def _give(self, loop: asyncio.AbstractEventLoop, talk: socket.socket) -> bool:
-        """Whether a successor has our sockets and is ready."""
+    async def _give(
+        self, loop: asyncio.AbstractEventLoop, talk: socket.socket
+    ) -> dict[str, int] | None:
+        """How many sockets of each kind a successor has, which is ready; None if there is none."""
         async with asyncio.timeout(ASK_TIMEOUT_S):
             asked: Any = orjson.loads(await loop.sock_recv(talk, MESSAGE_BYTES_MAX))
         if not isinstance(asked, dict):
             raise ValueError("not a question")  # noqa: TRY004  it is data, and bad
-        is_ours = asked.get("callers") == list(self._callers[0])
-        callers = self._callers[1] if is_ours else []
-        admin = self._admin[1] if is_ours and asked.get("admin") == list(self._admin[0]) else []
-        told = {"pid": os.getpid(), "callers": len(callers), "admin": len(admin)}
-        descriptors = [sock.fileno() for sock in (*callers, *admin)]
+        callers, admin, unix = self._wanted(asked)
+        told = {
+            "pid": os.getpid(),
+            "callers": len(callers),
+            "admin": len(admin),
+            "unix": len(unix),
+        }
+        descriptors = [sock.fileno() for sock in (*callers, *admin, *unix)]
         socket.send_fds(talk, [orjson.dumps(told)], descriptors)
         if not callers:
-            return False
+            return None
         async with asyncio.timeout(READY_TIMEOUT_S):
-            return await loop.sock_recv(talk, len(READY)) == READY
+            return told if await loop.sock_recv(talk, len(READY)) == READY else None
+
+    def _wanted(self, asked: dict[str, Any]) -> tuple[Sockets, Sockets, Sockets]:
+        """The sockets of the addresses that are asked for: nobody gets those of the admin port or
+        the Unix socket alone.
+        """
+        if asked.get("callers") != list(self._callers[0]):
+            return [], [], []
+        admin = self._admin[1] if asked.get("admin") == list(self._admin[0]) else []
+        unix = self._unix
+        if unix is None or asked.get("unix") != unix.name or not unix.is_there():
+            return self._callers[1], admin, []
+        return self._callers[1], admin, [unix.sock]

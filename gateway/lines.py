@@ -11,8 +11,10 @@ is room, because a log with silent holes misleads.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import select
+import stat
 import threading
 import time
 from pathlib import Path
@@ -30,8 +32,9 @@ BATCH_S: Final = 0.05
 FLUSH_S: Final = 1.0
 
 # Two writers of one stream, such as two logs on standard error, take turns: a pipe cuts what is
-# longer than its own atomic size wherever it is full.
-_turns: dict[int, threading.Lock] = {}
+# longer than its own atomic size wherever it is full. Those of other processes, such as the workers
+# of one gateway, take theirs by a lock of the kernel's, which holds between processes only.
+_turns: dict[tuple[int, int], threading.Lock] = {}
 
 
 class LineWriter:
@@ -44,7 +47,7 @@ class LineWriter:
     def __init__(self, target: str | Path | int, *, queue_max: int = QUEUE_MAX) -> None:
         self._path = None if isinstance(target, int) else Path(target)
         self.fd = target if isinstance(target, int) else _opened(Path(target))
-        self._turn = _turns.setdefault(self.fd, threading.Lock())
+        self._turn = _turns.setdefault(_identity(self.fd), threading.Lock())
         # One buffer, and not a line each: what one thread makes and another frees goes through the
         # allocator's slow side, and costs more than the copy.
         self._queued = bytearray()
@@ -133,11 +136,18 @@ class LineWriter:
         if data:
             if self._path is not None:
                 self._reopen_if_moved(self._path)
-            data = scrub(data)
-            with self._turn:
-                self._write(data)
+            self._write_in_turn(scrub(data))
         for reached in awaited:
             reached.set()
+
+    def _write_in_turn(self, data: bytes) -> None:
+        with self._turn:
+            is_locked = _lock(self.fd)
+            try:
+                self._write(data)
+            finally:
+                if is_locked:
+                    fcntl.lockf(self.fd, fcntl.LOCK_UN)
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
@@ -170,6 +180,28 @@ class LineWriter:
 def _opened(path: Path) -> int:
     # Nobody but the operator and their group reads who asked for what.
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    """What a descriptor stands for, which may have others."""
+    found = os.fstat(fd)
+    return found.st_dev, found.st_ino
+
+
+def _lock(fd: int) -> bool:
+    """Keep other processes from writing to a stream; False if that is needless or impossible.
+
+    What is appended to a file is never cut. A lock of flock's would be shared by all who have
+    inherited the descriptor.
+    """
+    try:
+        mode = os.fstat(fd).st_mode
+        if not stat.S_ISFIFO(mode) and not stat.S_ISSOCK(mode):
+            return False
+        fcntl.lockf(fd, fcntl.LOCK_EX)
+    except OSError:
+        return False
+    return True
 
 
 def _own_line(event: str, **values: object) -> bytes:

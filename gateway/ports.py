@@ -4,21 +4,97 @@ With several workers each has a socket of its own on the same port (SO_REUSEPORT
 the kernel spreads connections over them. Whoever starts the workers keeps them all open: what waits
 to be accepted by a worker that died waits for the next one. A successor gets the same sockets
 (`gateway.handover`).
+
+A Unix socket cannot be bound twice: all workers have the one, and whoever is free accepts.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
-from typing import TYPE_CHECKING, Any
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.errors import StartError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# The sockets of one worker: one for each address that the host's name stands for.
+# The sockets of one worker: one for each address that the host's name stands for, and the Unix
+# socket.
 Sockets = list[socket.socket]
+
+# Callers waiting to be accepted; the kernel cuts it to its own bound (net.core.somaxconn).
+BACKLOG: Final = 4096
+# What asking whether somebody listens on a Unix socket may take.
+ASK_S: Final = 1.0
+
+
+class UnixSocket:
+    """A listening Unix socket, and the file that callers find it by.
+
+    owns_file: it goes with the socket, unless another one is there by then.
+    """
+
+    def __init__(self, path: str, mode: int, sock: socket.socket, *, owns_file: bool) -> None:
+        self.path = path
+        self.sock = sock
+        self.owns_file = owns_file
+        self._mode = mode
+        self._inode = Path(path).lstat().st_ino
+
+    @classmethod
+    def bound(cls, path: str, mode: int) -> UnixSocket:
+        """Listen in place of a process that is gone. Raises `StartError` where one listens, or
+        where something else is. mode: of the file, which says who may connect.
+        """
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        # Nobody finds it under this name, so nobody is turned away while it does not listen yet.
+        fresh = Path(f"{path}.{os.getpid()}")
+        try:
+            _check_free(Path(path))
+            fresh.unlink(missing_ok=True)
+            sock.bind(str(fresh))
+            fresh.chmod(mode)
+            sock.listen(BACKLOG)
+            fresh.replace(path)
+            return cls(path, mode, sock, owns_file=True)
+        except OSError as error:
+            sock.close()
+            raise StartError(
+                f"[server] socket {path}: {error.strerror or error}; "
+                "set server.socket to a path in a directory that can be written"
+            ) from error
+        except StartError:
+            sock.close()
+            raise
+
+    @property
+    def name(self) -> str:
+        """Where it is, whatever the working directory of who asks."""
+        return os.path.abspath(self.path)  # noqa: PTH100  a link on the way stays as it is
+
+    def is_there(self) -> bool:
+        """Whether callers still find this one at its path."""
+        try:
+            return Path(self.path).lstat().st_ino == self._inode
+        except OSError:
+            return False
+
+    def own(self) -> None:
+        """A predecessor had it; from now on its file is ours."""
+        self.owns_file = True
+        with contextlib.suppress(OSError):
+            Path(self.path).chmod(self._mode)
+
+    def close(self) -> None:
+        self.sock.close()
+        if self.owns_file and self.is_there():
+            with contextlib.suppress(OSError):
+                Path(self.path).unlink()
 
 
 def bound(table: str, host: str, port: int, count: int = 1) -> list[Sockets]:
@@ -81,6 +157,27 @@ def shown(sock: socket.socket, *, tls: bool = False) -> str:
     name = sock.getsockname()
     host, port = name[0], name[1]
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def _check_free(path: Path) -> None:
+    """Whether nothing is there but what a dead process left."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise StartError(f"[server] socket {path}: there is a file that is no socket; move it away")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.settimeout(ASK_S)
+        try:
+            asking.connect(str(path))
+        except ConnectionRefusedError:
+            return
+        except TimeoutError:  # its backlog is full: it lives
+            pass
+    raise StartError(
+        f"[server] socket {path}: a process listens there; stop it or set another server.socket"
+    )
 
 
 def _addresses(host: str, port: int) -> list[tuple[int, Any]]:

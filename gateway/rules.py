@@ -116,9 +116,6 @@ def _doors(server: Server) -> Iterator[Problem]:
     if not _MODE.fullmatch(server.socket_mode):
         text = f'wanted a file mode such as "0660", given "{server.socket_mode}"'
         yield Problem(("server", "socket_mode"), text)
-    if server.socket and server.workers > 1:
-        text = "served by one process only; set server.workers to 1, or leave it out"
-        yield Problem(("server", "socket"), text)
     for key, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
         if getattr(server, key) and not getattr(server, other):
             yield Problem(("server", other), f"missing; {key} is of no use without it")

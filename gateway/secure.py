@@ -24,8 +24,19 @@ class SecureCaller(Caller):
         super().__init__(listener)
         self._has_taken_all = False
 
+    def _begin(self, rest: bytes, head: bytes) -> None:
+        url = self._url
+        if url[:8].lower() == b"https://":
+            # The scheme of what comes over TLS (RFC 9112 section 3.2.2), which is judged like http.
+            # In the clear it stays refused (RFC 9110 section 7.4).
+            self._url = b"http" + url[5:]
+            head = b""  # whose places are others now
+        super()._begin(rest, head)
+
     def check(self, now_ns: int) -> None:
         transport = self.transport
+        if transport.get_extra_info("socket") is None:
+            return  # lost, which the loop is about to tell us
         if transport.is_closing():
             # The closing waits for the caller's own close_notify, which it need not send: once the
             # caller's kernel has all, nothing is lost by going. Between the transport and the
@@ -47,8 +58,7 @@ class LocalCaller(Caller):
     def _begin(self, rest: bytes, head: bytes) -> None:
         if self._headers_over and self.parser.get_http_version() == "1.0":
             # Only a reset tells an HTTP/1.0 caller that an answer was cut, and there is none here.
-            self._refuse(
-                Refusal(505, "http_version", "On the Unix socket only HTTP/1.1 is spoken.")
-            )
+            text = "On the Unix socket only HTTP/1.1 is spoken."
+            self._refuse(Refusal(505, "http_version", text), self.parser.get_method())
             return
         super()._begin(rest, head)

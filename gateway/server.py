@@ -120,6 +120,7 @@ class Server:
             endpoints = self._endpoints()
             place = self._place
             stand = Stand(config, [place.sockets], []) if place else Stand.found(config)
+            stack.callback(stand.close)
             sites = await self._open_admin(stack, token, endpoints, stand.operators)
             await self._open_callers(stack, endpoints, stand)
             if place is None:
@@ -211,7 +212,7 @@ class Server:
             assert runner.server is not None
             self.callers.open_pages(runner.server, own)
         stack.callback(self.doors.close)
-        await self.doors.open(stand.callers[0], succeeds=stand.taken is not None)
+        await self.doors.open(stand.callers[0])
 
     def _table(self, config: Config, providers: Any) -> Table:
         table = Table(config, providers)

@@ -5,6 +5,7 @@ one after it.
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ import orjson
 
 from gateway import handover, ports
 from gateway.errors import StartError
-from gateway.ports import Sockets
+from gateway.ports import Sockets, UnixSocket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,8 +35,8 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Stand:
-    """callers: the sockets of the callers' port, for each worker. operators: of the admin port.
-    taken: what a predecessor gave of them.
+    """callers: the sockets that callers come to, for each worker. operators: of the admin port.
+    taken: what a predecessor gave of them. unix: the one among them that is a Unix socket.
     """
 
     def __init__(
@@ -44,11 +45,13 @@ class Stand:
         callers: list[Sockets],
         operators: Sockets,
         taken: handover.Taken | None = None,
+        unix: UnixSocket | None = None,
     ) -> None:
         self._config = config
         self.callers = callers
         self.operators = operators
         self.taken = taken
+        self.unix = unix
 
     @classmethod
     def found(cls, config: Config) -> Stand:
@@ -58,33 +61,60 @@ class Stand:
         server, operator = config.server, config.admin
         taken = None
         if server.port:
+            path = os.path.abspath(server.socket) if server.socket else ""  # noqa: PTH100
             taken = handover.take(
-                config.state_path, (server.host, server.port), (operator.host, operator.port)
+                config.state_path, (server.host, server.port), (operator.host, operator.port), path
             )
-        if taken is not None and taken.admin:
-            operators = taken.admin
-        else:
-            operators = ports.bound("admin", operator.host, operator.port)[0]
+        stand = cls(config, [], [], taken)
+        try:
+            stand._bind()
+        except StartError:
+            stand.close()
+            raise
+        return stand
+
+    def _bind(self) -> None:
+        """Have all sockets: those that were given, and fresh ones for what is missing."""
+        server, operator, taken = self._config.server, self._config.admin, self.taken
         if taken is not None:
-            callers = ports.completed(taken.callers, server.workers)
-        else:
-            try:
-                callers = ports.bound("server", server.host, server.port, server.workers)
-            except StartError:
-                ports.close([operators])
-                raise
-        return cls(config, callers, operators, taken)
+            self.callers = ports.completed(taken.callers, server.workers)
+            self.operators = taken.admin
+        if not self.operators:
+            self.operators = ports.bound("admin", operator.host, operator.port)[0]
+        if not self.callers:
+            self.callers = ports.bound("server", server.host, server.port, server.workers)
+        if server.socket:
+            mode = int(server.socket_mode, 8)
+            if taken is not None and taken.unix:
+                self.unix = UnixSocket(server.socket, mode, taken.unix[0], owns_file=False)
+            else:
+                self.unix = UnixSocket.bound(server.socket, mode)
+            for group in self.callers:
+                group.append(self.unix.sock)
 
     def is_ready(self, stack: AsyncExitStack, succeeded: Callable[[], None]) -> None:
         """All is open: a predecessor may go, and a successor come, which calls `succeeded`."""
+        unix = self.unix
+        if unix is not None:
+            unix.own()
         if self.taken is not None:
             self.taken.is_ready()
         server, operator = self._config.server, self._config.admin
+
+        def handed_over(with_unix: bool) -> None:
+            if unix is not None and with_unix:
+                unix.owns_file = False
+            succeeded()
+
         offer = handover.Offer(
             self._config.state_path,
-            ((server.host, server.port), [sock for group in self.callers for sock in group]),
+            (
+                (server.host, server.port),
+                [s for group in self.callers for s in group if s.family != socket.AF_UNIX],
+            ),
             ((operator.host, operator.port), self.operators),
-            succeeded,
+            unix,
+            handed_over,
         )
         offer.open()
         stack.push_async_callback(offer.close)
@@ -102,5 +132,13 @@ class Stand:
         sys.stdout.buffer.write(orjson.dumps(line) + b"\n")
         sys.stdout.buffer.flush()
 
+    def listen_no_more(self) -> None:
+        """Close what callers come to, for this process."""
+        ports.close(self.callers)
+
     def close(self) -> None:
         ports.close([*self.callers, self.operators])
+        if self.unix is not None:
+            self.unix.close()
+        if self.taken is not None:
+            self.taken.drop()

@@ -36,10 +36,10 @@ log = get("workers")
 
 # A worker imports, starts its plugins and listens within this.
 START_TIMEOUT_S: Final = 120.0
-# One that dies sooner than this after its start will do so again: the next start waits, ever
-# longer.
+# One that dies sooner than this after its start may do so again: the next start is at once, those
+# behind it wait ever longer.
 EARLY_S: Final = 5.0
-BACK_OFF_S: Final = 0.1
+BACK_OFF_S: Final = 0.3
 BACK_OFF_MAX_S: Final = 10.0
 # What a worker may take beyond its drain before it is killed.
 STOP_GRACE_S: Final = 5.0
@@ -54,6 +54,12 @@ def run(loaded: Loaded) -> int:
             return runner.run(Keeper(loaded).serve())
     finally:
         flush()
+
+
+def back_off_s(early_deaths: int) -> float:
+    """How long the next start waits after so many early deaths in a row."""
+    doublings = min(max(early_deaths - 1, 0), 10)  # beyond the longest wait, whatever the count
+    return min(BACK_OFF_MAX_S, BACK_OFF_S * (2.0**doublings - 1))
 
 
 class Worker:
@@ -80,7 +86,7 @@ class Keeper:
         self._loaded = loaded
         self._config = loaded.config
         self._workers: list[Worker] = []
-        self._is_stopping = False
+        self._ending = asyncio.Event()
         self._is_succeeded = False
         self._has_started = False
         self._stop = asyncio.Event()
@@ -112,7 +118,7 @@ class Keeper:
                 if self._is_succeeded:
                     await self._spokesman.listen_no_more()
             finally:
-                codes = await self._end(keeping)
+                codes = await self._end(keeping, stand)
         return 0 if all(code == 0 for code in codes) else 1
 
     # -- start -------------------------------------------------------------------------------------
@@ -124,7 +130,7 @@ class Keeper:
             await asyncio.wait([ready, *keeping], return_when=asyncio.FIRST_COMPLETED)
         finally:
             ready.cancel()
-        if not self._ready.is_set() and not self._is_stopping:
+        if not self._ready.is_set():
             raise StartError("a worker could not start; its error stands above")
         self._has_started = True
 
@@ -134,22 +140,28 @@ class Keeper:
         """Have this place filled until the end; the exit code of the last one in it."""
         while True:
             began_ns = monotonic_ns()
-            code = await self._live_once(worker)
+            event, error = "worker_died", ""
+            try:
+                code = await self._live_once(worker)
+            except OSError as failure:  # no process, memory or descriptor is left for one
+                code, event, error = 1, "worker_not_started", failure.strerror or repr(failure)
             worker.is_ready = False
-            if self._is_stopping or not self._has_started:
+            if self._ending.is_set() or (not self._has_started and not error):
                 return code
             lived_s = (monotonic_ns() - began_ns) / 1e9
             worker.early_deaths = worker.early_deaths + 1 if lived_s < EARLY_S else 0
-            wait_s = min(BACK_OFF_MAX_S, BACK_OFF_S * 2**worker.early_deaths) - BACK_OFF_S
+            wait_s = back_off_s(worker.early_deaths)
             log.error(
-                "worker_died",
+                event,
                 worker=worker.number,
-                exit_code=code,
+                **({"error": error} if error else {"exit_code": code}),
                 lived_s=round(lived_s, 3),
                 next_in_s=round(wait_s, 3),
             )
-            await asyncio.sleep(wait_s)
-            if self._is_stopping:
+            if not self._has_started:
+                return code
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), wait_s)
                 return code
 
     async def _live_once(self, worker: Worker) -> int:
@@ -169,7 +181,7 @@ class Keeper:
             # Ctrl-C is the keeper's to hear, which then asks the workers once.
             start_new_session=True,
         )
-        if self._is_stopping:
+        if self._ending.is_set():
             worker.signal(self._stop_signal)
         assert process.stdout is not None
         try:
@@ -186,9 +198,11 @@ class Keeper:
                     self._ready.set()
         return await process.wait()
 
-    async def _end(self, keeping: list[asyncio.Task[int]]) -> list[int]:
+    async def _end(self, keeping: list[asyncio.Task[int]], stand: Stand) -> list[int]:
         """Let all workers drain and end; whoever does not is killed."""
-        self._is_stopping = self._spokesman.is_draining = True
+        self._ending.set()
+        self._spokesman.is_draining = True
+        stand.listen_no_more()  # or callers would wait for workers that take nobody any more
         for worker in self._workers:
             worker.signal(self._stop_signal)
         patience_s = self._config.server.drain_timeout / 1e9 + STOP_GRACE_S
@@ -215,7 +229,7 @@ class Keeper:
         loop.add_signal_handler(signal.SIGHUP, self._pass_on, signal.SIGHUP)
 
     def _asked_to_stop(self) -> None:
-        if self._is_stopping:
+        if self._ending.is_set():
             self._pass_on(signal.SIGTERM)  # the second time: at once
         self._stop.set()
         self._ready.set()

@@ -314,6 +314,57 @@ def test_an_upgrade_is_a_request_like_any_other():
     run(story())
 
 
+EARLY: dict[str, tuple[dict[str, int], list[bytes], bytes]] = {
+    "bad syntax": ({}, [b"HEAD /openai HTTP/1.1\r\nHost : a\r\n\r\n"], b" 400 "),
+    "bad target": ({}, [b"HEAD \x01 HTTP/1.1\r\n\r\n"], b" 400 "),
+    "in pieces": ({}, [b"HE", b"AD /op", b"enai HTTP/1.1\r\nHost", b" : a\r\n\r\n"], b" 400 "),
+    "bad before its end": ({}, [b"HEAD /openai HTTP/1.1\r\nHos", b"t : a\r\nA: b"], b" 400 "),
+    "behind an empty line": ({}, [b"\r\nHEAD /openai HTTP/1.1\r\nHost : a\r\n\r\n"], b" 400 "),
+    "too many fields": (
+        {"header_count_max": 1},
+        [request(b"A: b", start=b"HEAD /openai HTTP/1.1")],
+        b" 431 ",
+    ),
+    "too large": (
+        {"header_bytes_max": 100},
+        [b"HEAD /openai HTTP/1.1\r\nA: ", b"b" * 100],
+        b" 431 ",
+    ),
+    "bad host": ({}, [b"HEAD /openai HTTP/1.1\r\n\r\n"], b" 400 "),
+    "bad chunk": ({}, [request(CHUNKED, start=b"HEAD /openai HTTP/1.1", body=b"x\r\n")], b" 400 "),
+    "late": ({}, [b"HEAD /openai HTTP/1.1\r\n"], b" 408 "),
+}
+
+
+@pytest.mark.parametrize("name", EARLY)
+@pytest.mark.parametrize("is_head", [True, False])
+def test_a_refused_head_request_gets_no_content(name, is_head):
+    """RFC 9110 section 9.3.2, whatever of it had come."""
+    written, pieces, status = EARLY[name]
+
+    async def story() -> None:
+        async with opened(**written) as door:
+            end = await connect(door.port)
+            # What was asked before is no reason.
+            await end.send(request(start=(b"GET" if is_head else b"HEAD") + b" /x HTTP/1.1"))
+            (await door.next()).answer()
+            await end.exactly(len(OK))
+            for piece in pieces:
+                await end.send(
+                    piece if is_head else piece.replace(b"HE", b"RE").replace(b"AD ", b"PORT ")
+                )
+                await asyncio.sleep(0.01)
+            if name == "late":
+                passed(await door.only(), 3600)
+            answered = await end.rest()
+            head, _, content = answered.partition(b"\r\n\r\n")
+            assert status in head
+            assert b"\r\nContent-Length: 0" not in head
+            assert bool(content) is not is_head
+
+    run(story())
+
+
 BOUNDS = {
     "fields": ({"header_count_max": 3}, request(b"A: 1", b"B: 2", b"C: 3"), 431, "header_count"),
     "bytes": ({"header_bytes_max": 100}, request(b"A: " + b"b" * 100), 431, "header_bytes"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,9 +20,9 @@ HOST = "127.0.0.1"
 
 
 class Older:
-    """A gateway that offers its sockets."""
+    """A gateway that offers its sockets. gave_unix: whether the Unix socket went too."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, unix: ports.UnixSocket | None = None) -> None:
         self.callers = ports.bound("server", HOST, 0)[0]
         self.admin = ports.bound("admin", HOST, 0)[0]
         self.caller_address = (HOST, self.callers[0].getsockname()[1])
@@ -30,16 +32,22 @@ class Older:
             state,
             (self.caller_address, self.callers),
             (self.admin_address, self.admin),
-            self.has_gone.set,
+            unix,
+            self._gone,
         )
+        self.gave_unix: bool | None = None
 
-    async def asked(self, state: Path) -> Taken | None:
-        return await asyncio.to_thread(take, state, self.caller_address, self.admin_address)
+    def _gone(self, gave_unix: bool) -> None:
+        self.gave_unix = gave_unix
+        self.has_gone.set()
+
+    async def asked(self, state: Path, unix: str = "") -> Taken | None:
+        return await asyncio.to_thread(take, state, self.caller_address, self.admin_address, unix)
 
 
 @asynccontextmanager
-async def serving(state: Path) -> AsyncIterator[Older]:
-    older = Older(state)
+async def serving(state: Path, unix: ports.UnixSocket | None = None) -> AsyncIterator[Older]:
+    older = Older(state, unix)
     older.offer.open()
     try:
         yield older
@@ -94,6 +102,56 @@ def test_a_successor_that_dies_changes_nothing_and_the_next_one_is_served(tmp_pa
                 assert await gone(older) is is_last
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("wanted", ["the same", "another", "", "a file that is gone"])
+def test_the_unix_socket_goes_to_who_wants_that_very_one(tmp_path, wanted):
+    async def story() -> None:
+        path = tmp_path / "weir.sock"
+        unix = ports.UnixSocket.bound(str(path), 0o600)
+        if wanted == "a file that is gone":
+            path.unlink()
+        name = str(tmp_path / "other.sock") if wanted == "another" else wanted and str(path)
+        async with serving(tmp_path, unix) as older:
+            taken = await older.asked(tmp_path, name)
+            assert taken is not None
+            assert len(taken.unix) == (wanted == "the same")
+            if taken.unix:
+                with socket.socket(socket.AF_UNIX) as caller:
+                    caller.connect(str(path))
+                    unix.close()
+                    taken.unix[0].accept()[0].close()
+            taken.is_ready()
+            assert await gone(older)
+            assert older.gave_unix is (wanted == "the same")
+            ports.close([taken.callers, taken.admin, taken.unix])
+        unix.close()
+
+    asyncio.run(story())
+
+
+def test_a_successor_that_could_not_be_let_in_is_let_in_later(tmp_path, logged):
+    async def story() -> None:
+        async with serving(tmp_path) as older:
+            with socket.socket(socket.AF_UNIX) as successor:
+                await asyncio.sleep(0)  # the loop listens
+                limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+                free = os.dup(successor.fileno())
+                os.close(free)
+                resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+                try:
+                    successor.connect(str(tmp_path / SOCKET_FILE))
+                    while not logged:
+                        await asyncio.sleep(0.01)
+                finally:
+                    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            taken = await older.asked(tmp_path)
+            assert taken is not None
+            taken.drop()
+            ports.close([taken.callers, taken.admin])
+
+    asyncio.run(asyncio.wait_for(story(), 10))
+    assert "Too many open files" in logged[0]["error"]
 
 
 def test_who_wants_another_port_gets_nothing(tmp_path):

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import select
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -238,6 +242,65 @@ def test_two_writers_of_one_stream_never_cut_each_others_lines(pipe):
     lines = drained(read).splitlines()
     assert sorted(lines) == sorted(texts * 200)
     assert all(writer.close() for writer in writers)
+
+
+OTHER_PROCESS = """
+import sys
+from gateway.lines import LineWriter
+
+writer = LineWriter(int(sys.argv[1]))
+print(flush=True)
+sys.stdin.read()  # ends when all are there
+for _ in range(30):
+    writer.put(sys.argv[2].encode() * 100_000)
+    writer.flush(10)
+writer.close(10)
+"""
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_processes_that_share_a_stream_never_cut_each_others_lines(kind):
+    if kind == "pipe":
+        read, write = os.pipe()
+        fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
+    else:
+        read, write = (sock.detach() for sock in socket.socketpair())
+    letters = "abc"
+    with contextlib.ExitStack() as stack:
+        others = []
+        for letter in letters:
+            command = [sys.executable, "-c", OTHER_PROCESS, str(write), letter]
+            other = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[write]
+            )
+            others.append(stack.enter_context(other))
+        os.close(write)
+        for other in others:
+            assert other.stdout is not None
+            assert other.stdout.read(1)
+        for other in others:
+            assert other.stdin is not None
+            other.stdin.close()
+        parts = []
+        while part := os.read(read, 65_536):
+            parts.append(part)
+    os.close(read)
+    lines = b"".join(parts).decode().splitlines()
+    assert sorted(lines) == [letter * 100_000 for letter in letters for _ in range(30)]
+
+
+def test_one_stream_under_two_descriptors_is_one_all_the_same(pipe):
+    read, write = pipe
+    again = os.dup(write)
+    writers = [LineWriter(write), LineWriter(again)]
+    texts = [letter * 6_000 for letter in (b"a", b"b")]
+    for _ in range(50):
+        for writer, text in zip(writers, texts, strict=True):
+            writer.put(text)
+    lines = drained(read).splitlines()
+    assert sorted(lines) == sorted(texts * 50)
+    assert all(writer.close() for writer in writers)
+    os.close(again)
 
 
 def test_put_is_cheap(tmp_path):

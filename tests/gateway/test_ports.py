@@ -92,6 +92,41 @@ def test_all_sockets_of_a_predecessor_find_a_worker(closing, had, wants):
     assert len(names(closing)) == 1
 
 
+def test_the_file_of_a_unix_socket_goes_with_its_owner_alone(tmp_path):
+    path = tmp_path / "weir.sock"
+    first = ports.UnixSocket.bound(str(path), 0o600)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert first.is_there()
+    second = ports.UnixSocket(str(path), 0o660, first.sock.dup(), owns_file=False)
+    second.close()
+    assert path.exists()
+    second.own()
+    assert path.stat().st_mode & 0o777 == 0o660
+    first.owns_file = False
+    first.close()
+    assert path.exists()
+    second.close()
+    assert not path.exists()
+
+
+def test_a_unix_socket_takes_the_place_of_the_dead_alone(tmp_path):
+    path = tmp_path / "weir.sock"
+    dead = ports.UnixSocket.bound(str(path), 0o600)
+    dead.sock.close()
+    alive = ports.UnixSocket.bound(str(path), 0o600)
+    assert not dead.is_there()
+    dead.close()
+    assert alive.is_there()
+    with pytest.raises(StartError, match="a process listens there"):
+        ports.UnixSocket.bound(str(path), 0o600)
+    alive.close()
+    path.write_text("mine")
+    with pytest.raises(StartError, match="no socket"):
+        ports.UnixSocket.bound(str(path), 0o600)
+    with pytest.raises(StartError, match=r"No such file or directory; set server\.socket"):
+        ports.UnixSocket.bound(str(tmp_path / "no" / "weir.sock"), 0o600)
+
+
 def test_a_descriptor_becomes_a_socket_again(closing):
     (group,) = ports.bound("server", HOST, 0)
     name = group[0].getsockname()

@@ -310,10 +310,6 @@ def test_what_callers_connect_by():
     ("parts", "expected"),
     [
         ({"socket_mode": "rw"}, 'socket_mode: wanted a file mode such as "0660", given "rw"'),
-        (
-            {"socket": "/run/a.sock", "workers": 2},
-            "socket: served by one process only; set server.workers to 1, or leave it out",
-        ),
         ({"tls_cert": "a"}, "tls_key: missing; tls_cert is of no use without it"),
         ({"tls_key": "a"}, "tls_cert: missing; tls_key is of no use without it"),
         (

@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 import trustme
 
-from gateway.testing import RawCaller, ScriptedUpstream, answers, chunk, head, running_gateway
+from gateway.testing import (
+    RawCaller,
+    RunningGateway,
+    ScriptedUpstream,
+    answers,
+    chunk,
+    head,
+    running_gateway,
+)
 from tests.gateway.secured import GET, config, everything, secured, written
 
 
@@ -23,6 +31,13 @@ def authority() -> trustme.CA:
 def upstream() -> Iterator[ScriptedUpstream]:
     with ScriptedUpstream(answers(b"{}")) as upstream:
         yield upstream
+
+
+@pytest.fixture(scope="module")
+def secure(upstream, authority, tmp_path_factory) -> Iterator[RunningGateway]:
+    settings = config(upstream, written(authority, tmp_path_factory.mktemp("secure")))
+    with running_gateway(settings) as gateway:
+        yield gateway
 
 
 # What cannot be reset cannot tell an HTTP/1.0 caller of a cut.
@@ -89,6 +104,66 @@ def test_an_http_1_0_caller_over_tls_can_tell_a_cut_from_an_end(authority, tmp_p
                 go.set()
                 with pytest.raises(OSError):  # a reset, or an end without close_notify
                     assert caller.recv(65536) != b"", "close_notify behind a cut answer"
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("https://localhost/openai/v1/models", 200),
+        ("HTTPS://localhost:8443/openai/v1/models?a=1", 200),
+        # What a client calls its connection to us is its own affair, as it is for nginx.
+        ("http://localhost/openai/v1/models", 200),
+        ("https://evil.example/openai/v1/models", 403),
+        ("https://localhost", 400),
+        ("https:/localhost/openai/v1/models", 400),
+        ("ftp://localhost/openai/v1/models", 400),
+    ],
+)
+def test_a_whole_url_may_be_the_target_over_tls(secure, authority, upstream, target, status):
+    upstream.forget()
+    request = f"GET {target} HTTP/1.1\r\nHost: other.example\r\nConnection: close\r\n\r\n"
+    with secured(secure, authority) as caller:
+        caller.sendall(request.encode())
+        assert everything(caller).startswith(b"HTTP/1.1 %d " % status)
+    paths = [target.partition("localhost")[2].removeprefix(":8443")] if status == 200 else []
+    assert [each.target.decode() for each in upstream.requests] == [
+        path.removeprefix("/openai") for path in paths
+    ]
+
+
+def test_in_the_clear_no_url_is_taken_that_promises_tls(upstream):
+    with running_gateway(config(upstream, {})) as gateway, RawCaller(gateway.port) as caller:
+        caller.request(b"GET", b"https://localhost/openai/v1/models")
+        assert caller.answer().status == 400
+
+
+def test_an_early_answer_over_tls_is_whole_while_the_upload_goes_on(authority, tmp_path):
+    """A close over what was not read yet would reset the connection, and the answer with it."""
+    answer = b"x" * 30_000
+    go_on = threading.Event()
+
+    def script(visit):
+        visit.send(head(429, (b"Content-Length", b"%d" % len(answer))) + answer)
+        go_on.wait(10)
+
+    with ScriptedUpstream(script) as upstream:
+        settings = config(upstream, written(authority, tmp_path), linger_timeout="30s")
+        with running_gateway(settings) as gateway:
+            with secured(gateway, authority) as caller:
+                size = 8_000_000
+                caller.sendall(
+                    b"POST /openai/x HTTP/1.1\r\nHost: localhost\r\n"
+                    b"Content-Length: %d\r\n\r\n" % size
+                )
+                for _ in range(15):  # it reads only then
+                    time.sleep(0.1)
+                    caller.sendall(b"x" * (size // 80))
+                found = b""
+                while not found.endswith(b"\r\n\r\n" + answer):
+                    piece = caller.recv(65536)
+                    assert piece, found
+                    found += piece
+            go_on.set()
 
 
 def test_a_refused_upload_over_tls_gets_its_answer(upstream, authority, tmp_path):

@@ -8,14 +8,46 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import pytest
 from aiohttp import web
 
 from gateway import ports
 from gateway.spokesman import Spokesman
 from gateway.workers import Worker
 
+LARGE = b"0123456789" * 1_000_000
 
-async def listening(stack: AsyncExitStack, path: Path, status: int) -> None:
+
+class Streams:
+    """What a plugin of a worker streams: an event at once, another one on demand, and an end."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.caller_left = asyncio.Event()
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        try:
+            await response.write(b"data: 1\n\n")
+            await self.go.wait()
+            await response.write(b"data: 2\n\n")
+            if request.path == "/cut":
+                assert request.transport is not None
+                request.transport.abort()
+        except asyncio.CancelledError:
+            self.caller_left.set()
+            raise
+        return response
+
+    async def download(self, _: web.Request) -> web.Response:
+        response = web.Response(body=LARGE, headers={"X-Kind": "large"})
+        response.set_cookie("a", "1")
+        response.set_cookie("b", "2")
+        return response
+
+
+async def listening(stack: AsyncExitStack, path: Path, status: int, streams: Streams) -> None:
     """A worker's admin listener, which tells what it was asked."""
 
     async def answer(request: web.Request) -> web.Response:
@@ -23,8 +55,11 @@ async def listening(stack: AsyncExitStack, path: Path, status: int) -> None:
         return web.Response(status=status, text=said + await request.text())
 
     app = web.Application()
+    app.router.add_get("/events", streams.events)
+    app.router.add_get("/cut", streams.events)
+    app.router.add_get("/large", streams.download)
     app.router.add_route("*", "/{rest:.*}", answer)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     await web.UnixSite(runner, path).start()
@@ -32,12 +67,12 @@ async def listening(stack: AsyncExitStack, path: Path, status: int) -> None:
 
 @asynccontextmanager
 async def speaking(
-    folder: Path, *statuses: int
+    folder: Path, *statuses: int, streams: Streams | None = None
 ) -> AsyncIterator[tuple[Spokesman, list[Worker], aiohttp.ClientSession]]:
     async with AsyncExitStack() as stack:
         workers = [Worker(number, [], folder / f"{number}.sock") for number in range(len(statuses))]
         for worker, status in zip(workers, statuses, strict=True):
-            await listening(stack, worker.admin_path, status)
+            await listening(stack, worker.admin_path, status, streams or Streams())
             worker.is_ready = True
         sockets = ports.bound("admin", "127.0.0.1", 0)[0]
         spokesman = Spokesman(workers)
@@ -89,6 +124,52 @@ def test_a_reload_is_asked_of_all_until_one_refuses(tmp_path):
                 assert (await found.text()).startswith("1 POST")
 
     asyncio.run(story())
+
+
+def test_a_stream_comes_as_it_comes_and_ends_as_it_ends(tmp_path):
+    async def story() -> None:
+        streams = Streams()
+        async with speaking(tmp_path, 200, streams=streams) as (_, _, session):
+            async with session.get("/events") as found:
+                assert found.headers["Content-Type"] == "text/event-stream"
+                assert await found.content.readany() == b"data: 1\n\n"
+                streams.go.set()
+                assert await found.content.read() == b"data: 2\n\n"
+            streams.go.clear()
+            async with session.get("/cut") as found:
+                assert await found.content.readany() == b"data: 1\n\n"
+                streams.go.set()
+                with pytest.raises(aiohttp.ClientPayloadError):
+                    await found.content.read()
+
+    asyncio.run(asyncio.wait_for(story(), 10))
+
+
+def test_a_worker_is_told_of_a_caller_that_leaves_its_stream(tmp_path):
+    async def story() -> None:
+        streams = Streams()
+        async with speaking(tmp_path, 200, streams=streams) as (_, _, session):
+            async with session.get("/events") as found:
+                assert await found.content.readany() == b"data: 1\n\n"
+                found.close()
+            await streams.caller_left.wait()
+
+    asyncio.run(asyncio.wait_for(story(), 10))
+
+
+def test_a_large_download_keeps_its_length_and_its_fields(tmp_path):
+    async def story() -> None:
+        async with speaking(tmp_path, 200) as (_, _, session):
+            async with session.get("/large") as found:
+                assert await found.read() == LARGE
+                assert found.headers["Content-Length"] == str(len(LARGE))
+                assert found.headers["X-Kind"] == "large"
+                assert set(found.cookies) == {"a", "b"}
+            async with session.head("/large") as found:
+                assert await found.read() == b""
+                assert found.headers["Content-Length"] == str(len(LARGE))
+
+    asyncio.run(asyncio.wait_for(story(), 10))
 
 
 def test_a_worker_that_is_gone_is_said(tmp_path, logged):

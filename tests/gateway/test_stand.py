@@ -15,10 +15,12 @@ from gateway.errors import StartError
 from gateway.stand import Stand
 
 
-def config(state: Path, port: int = 0, admin_port: int = 0, workers: int = 1) -> Config:
+def config(
+    state: Path, port: int = 0, admin_port: int = 0, workers: int = 1, unix: str = ""
+) -> Config:
     return Config(
         state_dir=str(state),
-        server=Server(port=port, workers=workers),
+        server=Server(port=port, workers=workers, socket=unix),
         admin=Admin(port=admin_port),
     )
 
@@ -76,5 +78,35 @@ def test_a_successor_stands_on_the_same_sockets(tmp_path, workers):
             newer.is_ready(stack, lambda: None)
             async with asyncio.timeout(5):
                 await has_gone.wait()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("ends", ["before it is ready", "after"])
+def test_the_unix_socket_is_the_successors_once_it_is_ready(tmp_path, ends):
+    async def story() -> None:
+        path = tmp_path / "weir.sock"
+        older = Stand.found(config(tmp_path))
+        ports = (port_of(older.callers[0][0]), port_of(older.operators[0]))
+        older.close()
+        older = Stand.found(config(tmp_path, *ports, unix=str(path)))
+        has_gone = asyncio.Event()
+        async with contextlib.AsyncExitStack() as stack:
+            older.is_ready(stack, has_gone.set)
+            wanted = config(tmp_path, *ports, 2, unix=str(path))
+            newer = await asyncio.to_thread(Stand.found, wanted)
+            assert [group[-1].family for group in newer.callers] == [socket.AF_UNIX] * 2
+            if ends == "after":
+                newer.is_ready(stack, lambda: None)
+                async with asyncio.timeout(5):
+                    await has_gone.wait()
+                older.close()
+            else:
+                newer.close()
+            with socket.socket(socket.AF_UNIX) as caller:  # whoever is left is found by callers
+                caller.connect(str(path))
+            newer.close()
+            older.close()
+            assert not path.exists()
 
     asyncio.run(story())

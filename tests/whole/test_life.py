@@ -6,9 +6,7 @@ import json
 import signal
 import threading
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -19,28 +17,9 @@ from gateway.testing import (
     StartFailed,
     Visit,
     answers,
-    chunk,
-    head,
     running_gateway,
 )
-
-STREAM = head(200, (b"Content-Type", b"text/event-stream"), (b"Transfer-Encoding", b"chunked"))
-
-
-class Stream:
-    """An upstream's event stream that goes on until the test says so."""
-
-    def __init__(self) -> None:
-        self.end = threading.Event()
-
-    def __call__(self, visit: Visit) -> None:
-        visit.read()
-        if visit.request.target.endswith(b"/short"):
-            answers(b"short")(visit)
-            return
-        visit.send(STREAM + chunk(b"data: 1\n\n"))
-        visit.wait(self.end)
-        visit.send(chunk(b"data: 2\n\n"), chunk(b""))
+from tests.whole.lives import SHORT, Stream, admin_status, ask, begun, comes_to_its_end, until
 
 
 @pytest.fixture
@@ -59,33 +38,6 @@ def config(upstream: ScriptedUpstream, drain_timeout: str = "10s") -> dict[str, 
         "providers": {"openai": upstream.provider()},
         "server": {"drain_timeout": drain_timeout},
     }
-
-
-def ask(caller: RawCaller, path: bytes = b"/openai/v1/chat/completions") -> None:
-    caller.request(b"POST", path, body=b"{}")
-
-
-def started(caller: RawCaller) -> None:
-    """Ask for the stream and wait for its first event."""
-    ask(caller)
-    assert caller.answer_head().status == 200
-    assert caller.wire.line() == b"9\r\n"
-
-
-def ready(gateway: RunningGateway) -> int:
-    try:
-        with urllib.request.urlopen(gateway.admin_url + "/readyz") as response:
-            return int(response.status)
-    except urllib.error.HTTPError as error:
-        error.close()
-        return error.code
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    patient_until = time.monotonic() + 3
-    while not true():
-        assert time.monotonic() < patient_until
-        time.sleep(0.01)
 
 
 # -- start -----------------------------------------------------------------------------------------
@@ -120,18 +72,18 @@ def test_streams_finish_while_nobody_new_is_let_in(upstream, stream):
         RawCaller(gateway.port) as caller,
         RawCaller(gateway.port) as idle,
     ):
-        ask(idle, b"/openai/v1/short")
+        ask(idle, SHORT)
         assert idle.answer().body == b"short"
-        started(caller)
+        begun(caller)
         gateway.signal(signal.SIGTERM)
-        wait_until(lambda: ready(gateway) == 503)
+        assert until(lambda: admin_status(gateway, "/readyz") == 503)
 
         assert idle.ending() == "fin"
         with pytest.raises(ConnectionError):
             RawCaller(gateway.port)
         stream.end.set()
         began = time.monotonic()
-        assert caller.everything().endswith(chunk(b"data: 2\n\n") + b"0\r\n\r\n")
+        assert comes_to_its_end(caller)
         assert gateway.wait() == 0
         assert time.monotonic() - began < 2  # nothing is left to wait for
 
@@ -149,7 +101,7 @@ def test_an_answer_during_the_drain_says_close(upstream, stream):
         ask(caller)
         upstream.wait_for_requests(1)
         gateway.signal(signal.SIGTERM)
-        wait_until(lambda: ready(gateway) == 503)
+        assert until(lambda: admin_status(gateway, "/readyz") == 503)
         hold.set()
         answer = caller.answer()
 
@@ -165,7 +117,7 @@ def test_what_does_not_finish_in_time_is_cut_truthfully(upstream):
         RawCaller(gateway.port) as caller,
         RawCaller(gateway.port) as old,
     ):
-        started(caller)
+        begun(caller)
         old.send(b"GET /openai/v1/x HTTP/1.0\r\n\r\n")
         assert old.answer_head().status == 200
         began = time.monotonic()
@@ -173,7 +125,7 @@ def test_what_does_not_finish_in_time_is_cut_truthfully(upstream):
 
         assert gateway.wait() == 0
         assert 0.4 < time.monotonic() - began < 3
-        assert caller.everything() == b"data: 1\n\n\r\n"  # the rest of its chunk, and no last one
+        assert caller.everything() == b""  # no last chunk
         assert old.ending() == "reset"
         upstream.requests[0].connection.wait_gone(1)
 
@@ -196,9 +148,9 @@ def test_who_waits_for_a_head_when_the_time_is_up_is_told(upstream):
 
 def test_a_second_signal_ends_it_at_once(upstream):
     with running_gateway(config(upstream)) as gateway, RawCaller(gateway.port) as caller:
-        started(caller)
+        begun(caller)
         gateway.signal(signal.SIGTERM)
-        wait_until(lambda: ready(gateway) == 503)
+        assert until(lambda: admin_status(gateway, "/readyz") == 503)
         began = time.monotonic()
         gateway.signal(signal.SIGTERM)
         gateway.wait()
@@ -217,7 +169,7 @@ def test_control_c_ends_it_quietly(upstream):
 
 def test_without_callers_it_ends_at_once(upstream):
     with running_gateway(config(upstream)) as gateway, RawCaller(gateway.port) as idle:
-        ask(idle, b"/openai/v1/short")
+        ask(idle, SHORT)
         idle.answer()
         began = time.monotonic()
 
@@ -283,7 +235,7 @@ def new_word(gateway: RunningGateway, upstream: ScriptedUpstream, **changes: obj
 
 
 def word_of(caller: RawCaller) -> bytes | None:
-    ask(caller, b"/openai/v1/short")
+    ask(caller, SHORT)
     return caller.answer().get(b"x-word")
 
 
@@ -297,18 +249,14 @@ def test_a_reload_changes_what_comes_next_and_nothing_that_runs(worded, upstream
         if by == "signal":
             worded.signal(signal.SIGHUP)
         else:
-            token = {"Authorization": f"Bearer {worded.admin_token}"}
-            request = urllib.request.Request(
-                worded.admin_url + "/api/reload", method="POST", headers=token
-            )
-            with urllib.request.urlopen(request) as response:
-                assert response.status == 200
-        wait_until(lambda: word_of(caller) == b"new")
+            token = worded.admin_token
+            assert admin_status(worded, "/api/reload", method="POST", token=token) == 200
+        assert until(lambda: word_of(caller) == b"new")
         stream.end.set()
 
         assert before.get(b"x-word") == b"old"
         assert rest_of_stream(running) == b"data: 1\n\ndata: 2\n\n"
-        ask(caller, b"/openai/v1/short")
+        ask(caller, SHORT)
         assert caller.answer().get(b"x-started") == b"1"  # lifespan is not run again
 
 
@@ -329,7 +277,7 @@ def test_a_bad_configuration_is_refused_and_the_old_one_stays(worded, upstream, 
     new_word(worded, upstream, **changes)
     with RawCaller(worded.port) as caller:
         worded.signal(signal.SIGHUP)
-        wait_until(lambda: wrong in worded.stderr)
+        assert until(lambda: wrong in worded.stderr)
         assert word_of(caller) == b"old"
         assert worded.process.poll() is None
 
@@ -339,7 +287,7 @@ def test_a_reload_changes_providers_too(worded, upstream):
         new_word(worded, upstream, providers={"openai": other.provider()})
         with RawCaller(worded.port) as caller:
             worded.signal(signal.SIGHUP)
-            wait_until(lambda: word_of(caller) == b"new")
+            assert until(lambda: word_of(caller) == b"new")
             ask(caller)
             assert caller.answer().body == b"the other"
 
@@ -347,7 +295,7 @@ def test_a_reload_changes_providers_too(worded, upstream):
 def test_what_only_a_restart_can_change_is_said(worded, upstream):
     new_word(worded, upstream, enabled=[])
     worded.signal(signal.SIGHUP)
-    wait_until(lambda: "restart" in worded.stderr)
+    assert until(lambda: "restart" in worded.stderr)
 
     with RawCaller(worded.port) as caller:
         assert word_of(caller) is not None

@@ -5,54 +5,52 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import resource
 import signal
 import socket
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 
-from gateway.testing import (
-    RawCaller,
-    RunningGateway,
-    ScriptedUpstream,
-    StartFailed,
-    Visit,
-    answers,
-    chunk,
-    head,
-    running_gateway,
-)
+from gateway.testing import RawCaller, ScriptedUpstream, StartFailed, running_gateway
 from tests.sizes import Sizes
+from tests.whole.lives import (
+    SHORT,
+    Stream,
+    admin_status,
+    ask,
+    begun,
+    comes_to_its_end,
+    free_ports,
+    until,
+)
 
-STREAM = head(200, (b"Content-Type", b"text/event-stream"), (b"Transfer-Encoding", b"chunked"))
-TARGET = "/openai/v1/chat/completions"
 RATE = 100
-# How long the load goes on between two replacements: a start takes half a second.
-APART_S = 1.0
 
 
 class Load:
-    """Callers in threads: half of them with a connection per request, half with a kept one."""
+    """Callers in threads: half of them with a connection per request, half with a kept one.
+    Together they send `RATE` requests a second.
+    """
 
-    def __init__(self, port: int, *, rate: float = RATE, callers: int = 8) -> None:
-        self.port = port
+    def __init__(self, address: int | str, *, callers: int = 8) -> None:
+        self.address = address
         self.served = 0
         self.failures: list[str] = []
-        self._pause_s = callers / rate
+        self._began = 0.0
+        self._pause_s = callers / RATE
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._threads = [
-            threading.Thread(target=self._call, args=(number % 2 == 0,))
-            for number in range(callers)
+            threading.Thread(target=self._call, args=(number,)) for number in range(callers)
         ]
 
     def __enter__(self) -> Self:
+        self._began = time.monotonic()
         for thread in self._threads:
             thread.start()
         return self
@@ -62,22 +60,32 @@ class Load:
         for thread in self._threads:
             thread.join()
 
-    def _call(self, keeps: bool) -> None:
-        connection = self._connection()
-        while not self._over.is_set():
+    @property
+    def rate(self) -> float:
+        """Requests answered a second since the first was sent."""
+        return self.served / (time.monotonic() - self._began)
+
+    def wait_for(self, count: int) -> None:
+        """Go on until that many were answered, or one was not."""
+        assert until(lambda: self.served >= count or bool(self.failures), count / RATE * 3 + 10)
+
+    def _call(self, number: int) -> None:
+        keeps = number % 2 == 0
+        connection = Connection(self.address)
+        due = time.monotonic() + number / RATE
+        while not self._over.wait(max(0.0, due - time.monotonic())):
+            due += self._pause_s  # of when it was due, so that a slow answer lowers no rate
             try:
-                connection.request("POST", TARGET, b"{}", {"Content-Type": "application/json"})
+                connection.request("POST", SHORT.decode(), b"{}")
                 response = connection.getresponse()
                 body = response.read()
             except (OSError, http.client.HTTPException) as error:
                 self._note(repr(error))
                 connection.close()
-                connection = self._connection()
             else:
                 self._note("" if body == b"short" else f"{response.status} {body[:80]!r}")
             if not keeps:
                 connection.close()
-            self._over.wait(self._pause_s)
         connection.close()
 
     def _note(self, failure: str) -> None:
@@ -87,24 +95,22 @@ class Load:
             else:
                 self.served += 1
 
-    def _connection(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
 
+class Connection(http.client.HTTPConnection):
+    """A client's connection to a port, or to a Unix socket."""
 
-class Stream:
-    """An upstream whose streams go on until the test says so; /short is answered at once."""
+    def __init__(self, address: int | str) -> None:
+        port = address if isinstance(address, int) else None
+        super().__init__("127.0.0.1", port, timeout=10)
+        self._path = address if isinstance(address, str) else ""
 
-    def __init__(self) -> None:
-        self.end = threading.Event()
-
-    def __call__(self, visit: Visit) -> None:
-        visit.read()
-        if visit.request.target.endswith(b"/stream"):
-            visit.send(STREAM + chunk(b"data: 1\n\n"))
-            visit.wait(self.end)
-            visit.send(chunk(b"data: 2\n\n"), chunk(b""))
+    def connect(self) -> None:
+        if self._path:
+            self.sock = socket.socket(socket.AF_UNIX)
+            self.sock.settimeout(self.timeout)
+            self.sock.connect(self._path)
         else:
-            answers(b"short")(visit)
+            super().connect()
 
 
 @pytest.fixture
@@ -130,38 +136,25 @@ def workers_of(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def callers_of(pid: int, port: int) -> set[int]:
+    """Give the ports of the callers whose connections a process holds."""
+    held = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            held.add(str(descriptor.readlink()))
+    found = set()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        here, there = (int(address.partition(":")[2], 16) for address in fields[1:3])
+        if here == port and there and f"socket:[{fields[9]}]" in held:
+            found.add(there)
+    return found
+
+
 def is_alive(pid: int) -> bool:
     with contextlib.suppress(FileNotFoundError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False
-
-
-def until(holds: Callable[[], bool], timeout_s: float = 10.0) -> bool:
-    patient_until = time.monotonic() + timeout_s
-    while time.monotonic() < patient_until:
-        if holds():
-            return True
-        time.sleep(0.02)
-    return False
-
-
-def ask(gateway: RunningGateway, path: str, *, method: str = "GET", token: str = "") -> int:
-    request = urllib.request.Request(gateway.admin_url + path, method=method)
-    if token:
-        request.add_header("Authorization", f"Bearer {token}")
-    try:
-        with urllib.request.urlopen(request, timeout=5) as response:
-            return int(response.status)
-    except urllib.error.HTTPError as error:
-        error.close()
-        return error.code
-
-
-def free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as two:
-        one.bind(("127.0.0.1", 0))
-        two.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], two.getsockname()[1]
 
 
 @pytest.fixture
@@ -173,49 +166,56 @@ def streams() -> Iterator[Callable[[int, int], list[RawCaller]]]:
         ]
 
 
-def begun(caller: RawCaller) -> RawCaller:
-    caller.request(b"GET", b"/openai/stream")
-    assert caller.answer_head().status == 200
-    assert caller.wire.line() == b"9\r\n"
-    return caller
-
-
-def comes_to_its_end(caller: RawCaller) -> bool:
-    """Whether the rest of a stream comes, and its last chunk."""
-    data = b""
-    with contextlib.suppress(OSError), caller:
-        while not data.endswith(b"data: 2\n\n\r\n0\r\n\r\n"):
-            more = caller.wire.sock.recv(65536)
-            if not more:
-                return False
-            data += more
-        return True
-    return False
-
-
-def test_the_end_of_one_worker_is_the_end_of_its_own_exchanges_alone(upstream, stream, streams):
+def test_the_end_of_one_worker_is_the_end_of_its_own_exchanges_alone(
+    upstream, stream, streams, sizes: Sizes
+):
     with running_gateway(config(upstream)) as gateway:
         first, second = workers_of(gateway.pid)
         callers = streams(gateway.port, 16)
+        own = callers_of(first, gateway.port)
+        doomed = [caller.sock.getsockname()[1] in own for caller in callers]
+        assert any(doomed)
+        assert not all(doomed)  # the kernel spreads connections over both
         with Load(gateway.port) as load:
             time.sleep(0.3)
+            killed = time.monotonic()
             os.kill(first, signal.SIGKILL)
-            assert until(lambda: len(workers_of(gateway.pid)) == 2)
-            gateway.wait_for_log("worker_ready", 3)
-            time.sleep(0.5)
+            gateway.wait_for_log("worker_ready", 3, sizes.restart_s)
+            print(f"back after {time.monotonic() - killed:.2f} s")
+            died = gateway.wait_for_log("worker_died")
+            served = load.served
+            assert until(lambda: load.served > served + RATE // 2)
         stream.end.set()
-        died = gateway.wait_for_log("worker_died")
         assert died["exit_code"] == -signal.SIGKILL
         assert second in workers_of(gateway.pid)
         assert first not in workers_of(gateway.pid)
-        ends = [comes_to_its_end(caller) for caller in callers]
-        # The kernel spreads connections over both; those of the one that lives go on.
-        assert 0 < sum(ends) < len(ends)
+        assert len(workers_of(gateway.pid)) == 2
+        assert [comes_to_its_end(caller) for caller in callers] == [not each for each in doomed]
         # Each caller of the load had at most one request in the worker that died.
         assert len(load.failures) <= 8
         assert not [failure for failure in load.failures if "Refused" in failure]
-        assert load.served > 30
         assert gateway.stop() == 0
+
+
+def test_a_unix_socket_is_served_by_all_workers(upstream, stream, tmp_path):
+    path = str(tmp_path / "weir.sock")
+    with running_gateway(config(upstream, socket=path)) as gateway:
+        for spared in workers_of(gateway.pid):
+            (other,) = set(workers_of(gateway.pid)) - {spared}
+            os.kill(other, signal.SIGSTOP)
+            with RawCaller(path) as caller:
+                ask(caller, SHORT)
+                assert caller.answer().body == b"short"
+            os.kill(other, signal.SIGCONT)
+        os.kill(workers_of(gateway.pid)[0], signal.SIGKILL)
+        gateway.wait_for_log("worker_died")
+        gateway.wait_for_log("worker_ready", 3, 20.0)
+        for _ in range(10):
+            with RawCaller(path) as caller:
+                ask(caller, SHORT)
+                assert caller.answer().body == b"short"
+        assert gateway.stop() == 0
+        assert not Path(path).exists()
 
 
 def test_whoever_waits_to_be_accepted_waits_for_the_next_worker(upstream):
@@ -225,7 +225,7 @@ def test_whoever_waits_to_be_accepted_waits_for_the_next_worker(upstream):
         with contextlib.ExitStack() as stack:
             callers = [stack.enter_context(RawCaller(gateway.port)) for _ in range(10)]
             for caller in callers:
-                caller.request(b"POST", TARGET.encode(), body=b"{}")
+                ask(caller, SHORT)
             for worker in workers_of(gateway.pid):
                 os.kill(worker, signal.SIGKILL)
             assert [caller.answer().body for caller in callers] == [b"short"] * 10
@@ -235,10 +235,39 @@ def test_a_worker_that_dies_again_and_again_waits_longer_each_time(upstream):
     with running_gateway(config(upstream)) as gateway:
         (keeper_first, *_) = workers_of(gateway.pid)
         os.kill(keeper_first, signal.SIGKILL)
-        assert gateway.wait_for_log("worker_died", 1)["next_in_s"] <= 0.1
+        assert gateway.wait_for_log("worker_died", 1)["next_in_s"] == 0
         gateway.wait_for_log("worker_ready", 3)
         os.kill(max(workers_of(gateway.pid)), signal.SIGKILL)
         assert 0.2 <= gateway.wait_for_log("worker_died", 2)["next_in_s"] <= 1.0
+
+
+def test_a_place_that_cannot_be_filled_is_tried_again_and_again(upstream):
+    with running_gateway(config(upstream)) as gateway:
+        limits = resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE)
+        # No descriptor is left for the pipes to a worker, nor for anything else.
+        resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE, (0, limits[1]))
+        os.kill(workers_of(gateway.pid)[0], signal.SIGKILL)
+        failed = gateway.wait_for_log("worker_not_started", 3)
+        assert failed["error"]
+        assert failed["next_in_s"] >= 0.4
+        assert len(workers_of(gateway.pid)) == 1
+        resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE, limits)
+        gateway.wait_for_log("worker_ready", 3, 20.0)
+        assert len(workers_of(gateway.pid)) == 2
+        assert admin_status(gateway, "/readyz") == 200
+        assert gateway.stop() == 0
+
+
+def test_nobody_is_kept_waiting_by_a_gateway_that_ends(upstream, stream, streams):
+    with running_gateway(config(upstream)) as gateway:
+        (caller,) = streams(gateway.port, 1)
+        gateway.signal(signal.SIGTERM)
+        gateway.wait_for_log("draining", 2)
+        with pytest.raises(ConnectionError):
+            RawCaller(gateway.port)
+        stream.end.set()
+        assert comes_to_its_end(caller)
+        assert gateway.wait() == 0
 
 
 def test_a_signal_reaches_all_workers(upstream, stream, streams):
@@ -251,7 +280,7 @@ def test_a_signal_reaches_all_workers(upstream, stream, streams):
         gateway.wait_for_log("reloaded", 2)
         for _ in range(16):
             with RawCaller(gateway.port) as caller:
-                caller.request(b"POST", TARGET.encode(), body=b"x" * 2000)
+                caller.request(b"POST", SHORT, body=b"x" * 2000)
                 assert caller.answer().status == 413
         workers = workers_of(gateway.pid)
         gateway.signal(signal.SIGTERM)
@@ -284,13 +313,13 @@ def test_no_worker_outlives_its_keeper(upstream):
 
 def test_one_admin_listener_speaks_for_all(upstream):
     with running_gateway(config(upstream)) as gateway:
-        assert (ask(gateway, "/livez"), ask(gateway, "/readyz")) == (200, 200)
-        assert ask(gateway, "/api/reload", method="POST") == 401
-        assert ask(gateway, "/api/reload", method="POST", token=gateway.admin_token) == 200
+        assert (admin_status(gateway, "/livez"), admin_status(gateway, "/readyz")) == (200, 200)
+        assert admin_status(gateway, "/api/reload", method="POST") == 401
+        assert admin_status(gateway, "/api/reload", method="POST", token=gateway.admin_token) == 200
         gateway.wait_for_log("reloaded", 2)
-        assert ask(gateway, "/nothing") == 404
+        assert admin_status(gateway, "/nothing") == 404
         gateway.config_file.write_text("nonsense = 1\n")
-        assert ask(gateway, "/api/reload", method="POST", token=gateway.admin_token) == 400
+        assert admin_status(gateway, "/api/reload", method="POST", token=gateway.admin_token) == 400
 
 
 def test_what_is_wrong_is_said_once_and_nothing_is_left_behind(upstream, tmp_path):
@@ -331,17 +360,18 @@ class Plugin:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_one_gateway_takes_the_place_of_another_and_no_caller_can_tell(
-    upstream, workers, sizes: Sizes
+    upstream, workers, tmp_path, sizes: Sizes
 ):
     port, admin_port = free_ports()
-    tables = config(upstream, workers, port=port)
+    path = str(tmp_path / "weir.sock")
+    tables = config(upstream, workers, port=port, socket=path)
     tables["admin"] = {"port": admin_port}
     with running_gateway(tables) as first, contextlib.ExitStack() as stack:
         state = str(first.folder / "state")
         gateway = first
-        with Load(port) as load:
+        with Load(port) as load, Load(path) as local:
             for number in range(sizes.replacements):
-                time.sleep(APART_S)
+                load.wait_for(number * sizes.replaced_requests // sizes.replacements)
                 # From one worker to several and back, as an operator would.
                 count = workers + number % 2
                 successor = {**tables, "state_dir": state}
@@ -350,11 +380,15 @@ def test_one_gateway_takes_the_place_of_another_and_no_caller_can_tell(
                 assert (following.port, following.admin_port) == (port, admin_port)
                 assert gateway.wait() == 0
                 gateway = following
-            time.sleep(0.5)
-        assert load.failures == []
-        assert load.served > RATE * APART_S * sizes.replacements * 0.5
-        assert ask(gateway, "/readyz") == 200
+            load.wait_for(sizes.replaced_requests)
+            local.wait_for(sizes.replaced_requests)
+        for each in (load, local):
+            print(f"{each.served} requests, {each.rate:.1f} a second, {len(each.failures)} failed")
+            assert each.failures == []
+            assert each.served >= sizes.replaced_requests
+        assert admin_status(gateway, "/readyz") == 200
         assert gateway.stop() == 0
+        assert not Path(path).exists()
 
 
 def test_streams_of_the_older_one_go_on_to_their_end(upstream, stream, streams):
@@ -387,7 +421,7 @@ def test_a_successor_that_cannot_start_changes_nothing(upstream, tmp_path):
                     pass
         assert load.failures == []
         assert older.process.poll() is None
-        assert ask(older, "/readyz") == 200
+        assert admin_status(older, "/readyz") == 200
         with running_gateway({**tables, "state_dir": state}) as newer:
             assert older.wait() == 0
-            assert ask(newer, "/readyz") == 200
+            assert admin_status(newer, "/readyz") == 200
