@@ -29,7 +29,8 @@ UV := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes
 	--no-emit-index-url --no-annotate --no-header
 
 # Debian's packages for what pip has not: command, colon, package.
-DEBIAN := curl:curl haproxy:haproxy nginx:nginx-light node:nodejs npm:npm wrk:wrk
+DEBIAN := curl:curl haproxy:haproxy nginx:nginx-light node:nodejs npm:npm \
+	slowhttptest:slowhttptest wrk:wrk
 export PATH := $(PATH):/usr/sbin
 
 # Installs packages if we may; otherwise says what to type and goes on.

@@ -20,9 +20,16 @@ class Sizes:
     upload_bytes: the large upload that must cost no memory.
     pipelined: requests that a caller sends at once.
     idle_connections: callers that connect and say nothing.
-    mutations: mutated requests, and as many mutated answers.
+    slow_connections: of each slow attack.
+    mutated_requests, mutated_answers: of callers, and of upstreams.
+    fuzzed: mutated inputs of each parser of ours.
     smuggled: mutated shapes of request smuggling, sent to real origins.
-    replacements: of a gateway by the next one, under load.
+    replacements: of a gateway by the next one, while so many requests are sent.
+    fragmentations: of the streams of each format whose usage is read.
+    watched_bytes: a stream that is read so and must cost no memory.
+    restart_s: how soon another worker must stand in the place of one that died.
+    soak_s, fault_every_s: how long the soak lasts, and how often something goes wrong in it.
+    soak_growth_bytes: what may be left in memory of what came after the first fifth of it.
     """
 
     bodies: int
@@ -41,9 +48,20 @@ class Sizes:
     upload_bytes: int
     pipelined: int
     idle_connections: int
-    mutations: int
+    slow_connections: int
+    mutated_requests: int
+    mutated_answers: int
+    fuzzed: int
     smuggled: int
     replacements: int
+    messages: int
+    fragmentations: int
+    watched_bytes: int
+    replaced_requests: int
+    restart_s: float
+    soak_s: float
+    fault_every_s: float
+    soak_growth_bytes: int
 
 
 # Times are loose where the machine may be busy with other things; the battery wants an idle one.
@@ -64,9 +82,20 @@ SMALL = Sizes(
     upload_bytes=64_000_000,
     pipelined=200,
     idle_connections=200,
-    mutations=1_000,
+    slow_connections=100,
+    mutated_requests=1_000,
+    mutated_answers=1_000,
+    fuzzed=2_000,
     smuggled=400,
     replacements=2,
+    messages=1_000,
+    fragmentations=30,
+    watched_bytes=10_000_000,
+    replaced_requests=300,
+    restart_s=10.0,
+    soak_s=6,
+    fault_every_s=0.5,
+    soak_growth_bytes=15_000_000,  # it is still warming up
 )
 FULL = Sizes(
     bodies=10_000,
@@ -85,7 +114,18 @@ FULL = Sizes(
     upload_bytes=500_000_000,
     pipelined=1_000,
     idle_connections=2_000,
-    mutations=30_000,
+    slow_connections=1_000,
+    mutated_requests=100_000,
+    mutated_answers=20_000,
+    fuzzed=200_000,
     smuggled=5_000,
     replacements=20,
+    messages=10_000,
+    fragmentations=10_000,
+    watched_bytes=100_000_000,
+    replaced_requests=20_000,
+    restart_s=1.0,
+    soak_s=1200,
+    fault_every_s=60,
+    soak_growth_bytes=5_000_000,
 )

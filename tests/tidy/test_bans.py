@@ -153,7 +153,7 @@ BANS = (
             "gateway/cli/reach.py": "holds certificates and an upstream's Date against the clock",
             "gateway/ids.py": "a UUIDv7 begins with the time of day (RFC 9562)",
             "gateway/summary.py": "a line of a log bears the time of day",
-            "gateway/message.py": "Date is the time of day (RFC 9110 section 6.6.1)",
+            "gateway/clock.py": "Date is the time of day (RFC 9110 section 6.6.1)",
         },
     ),
     Ban("json", "orjson, which is the one JSON of this house", CODE, module("json")),

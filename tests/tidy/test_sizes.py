@@ -18,6 +18,10 @@ LONGER: dict[str, tuple[int, str]] = {
         710,
         "one connection is one state machine; its states share their fields",
     ),
+    "gateway/duplex.py": (
+        340,
+        "the two ends of a tunnel and their deadlines are one state machine",
+    ),
     "gateway/exchange.py": (414, "the record that flows; half of it is the list of its fields"),
     "gateway/line.py": (515, "one request from accept to account, to be read top to bottom"),
     "gateway/plugins.py": (393, "each fault of a plugin has its own message and way out"),
