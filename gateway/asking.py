@@ -232,9 +232,12 @@ class Asking(Strand):
         self._owners[id(watcher)] = hook.plugin
 
     def tap_failed(self, tap: object, error: Exception) -> None:
-        """A watcher raised: it hears no more, the bytes flow on."""
+        """A watcher raised, or the answer cannot be read: it hears no more, the bytes flow on."""
         self.gateway.count("tap_failures")
         self._blame(self._owner(tap), error, "tap")
+        failed = getattr(tap, "failed", None)
+        if failed is not None:
+            failed(error)
 
     def rewriter_failed(self, rewriter: object, error: Exception) -> None:
         """A rewriter raised: the answer is being cut."""

@@ -59,6 +59,8 @@ class MessageTap(Protocol):
 
 
 Rewriter = BytesRewriter | EventRewriter
+# A tap that has a method `failed(error)` is told when it is dropped: it raised, or the answer is
+# encoded as nobody here can read. That method must not raise.
 Tap = Callable[[bytes], None] | EventTap | MessageTap
 
 

@@ -145,11 +145,10 @@ class Relay:
         """Send the last slice and the end. What must be durable before the caller sees the end is
         settled first.
         """
-        exchange = self.exchange
         self.is_over = True
-        self.line.settle(self.whole_outcome())
         size = len(data)
-        exchange.bytes_sent += size
+        self.exchange.bytes_sent += size
+        self.line.settle(self.whole_outcome())
         head = self._head or b""
         self._head = None
         if not self.chunked:

@@ -94,7 +94,7 @@ SMALL = Sizes(
     replaced_requests=300,
     restart_s=10.0,
     soak_s=6,
-    fault_every_s=0.5,
+    fault_every_s=0.4,
     soak_growth_bytes=15_000_000,  # it is still warming up
 )
 FULL = Sizes(

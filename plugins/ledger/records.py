@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 import orjson
+
+from gateway import BYTES_PER_TOKEN
 
 ORPHANED: Final = "orphaned"
 HOUR_MS: Final = 3_600_000
@@ -34,10 +36,20 @@ SUMS: Final = (
     "duration_us",
     "bytes_sent",
 )
-_BYTES_PER_TOKEN: Final = 4
+# Names come from callers. Together they are the key of a row, and PostgreSQL takes a key of 2,700
+# bytes.
+_NAME_MAX: Final = 100
+# Ids come from providers, and are keys too.
+_RESPONSE_ID_MAX: Final = 500
+# No provider counts further, and the stores' integers do not go much further.
+_COUNT_MAX: Final = 10**15
 
 Group = tuple[Any, ...]
 Sums = dict[Group, list[int]]
+
+
+class Damaged(ValueError):
+    """A line that is no record; the text says why."""
 
 
 class Entry(NamedTuple):
@@ -53,6 +65,14 @@ class Entry(NamedTuple):
         return int.from_bytes(self.id[:6], "big")
 
 
+class Opening(NamedTuple):
+    """An attempt before it was made: its exchange, its number and what was known of it."""
+
+    id: str
+    n: int
+    document: dict[str, Any]
+
+
 class Bill(NamedTuple):
     """An answer that counts once, however often it is asked for again.
 
@@ -65,34 +85,34 @@ class Bill(NamedTuple):
     n: int
 
 
-def entry_of(line: bytes) -> Entry | None:
-    """The closing that a line holds; None for an opening."""
-    if line.startswith(b'{"open"'):
-        return None
-    document = orjson.loads(line)
-    return Entry(uuid.UUID(document["id"]).bytes, line, document)
+def record_of(line: bytes) -> Entry | Opening | None:
+    """What a line holds; None where that is nothing. `Damaged` where nobody can tell."""
+    text = line.strip(b"\0\r\n")
+    if not text:
+        return None  # room that was never written to, or was blanked
+    try:
+        document = orjson.loads(text)
+        if "open" in document:
+            uuid.UUID(document["open"])
+            return Opening(document["open"], int(document["n"]), document)
+        return Entry(uuid.UUID(document["id"]).bytes, text, document)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Damaged(f"{error!r}: {text[:100]!r}") from error
 
 
-def opened_in(line: bytes) -> dict[str, Any] | None:
-    """The opening that a line holds; None for a closing."""
-    if not line.startswith(b'{"open"'):
-        return None
-    document: dict[str, Any] = orjson.loads(line)
-    return document
-
-
-def orphan_of(openings: list[dict[str, Any]]) -> Entry:
+def orphan_of(openings: Collection[Opening]) -> Entry:
     """The entry of an exchange whose process died before its end.
 
     What its attempts asked was read by the provider, as far as we know; what they were answered is
     not known.
     """
-    last = openings[-1]
+    by_number = {opening.n: opening.document for opening in openings}
+    last = by_number[max(by_number)]
     known = {name: value for name, value in last.items() if name not in ("open", "n", "bytes")}
     attempts = []
-    for opening in openings:
-        tokens = opening.get("bytes", 0) // _BYTES_PER_TOKEN
-        attempt = {"n": opening["n"], "provider": opening.get("provider"), "fresh_input": tokens}
+    for n, opening in sorted(by_number.items()):
+        tokens = opening.get("bytes", 0) // BYTES_PER_TOKEN
+        attempt = {"n": n, "provider": opening.get("provider"), "fresh_input": tokens}
         attempts.append({**attempt, "estimated": True})
     tokens = sum(attempt["fresh_input"] for attempt in attempts)
     document = {
@@ -116,8 +136,10 @@ def bills_of(entry: Entry) -> Iterator[Bill]:
     path = entry.document.get("path", "")
     for attempt in entry.document.get("attempts", ()):
         response_id = attempt.get("response_id")
+        if not response_id or len(response_id) > _RESPONSE_ID_MAX:
+            continue
         reported = attempt.get("reported", False)
-        if response_id and (reported or "/responses" in path or "/batches" in path):
+        if reported or "/responses" in path or "/batches" in path:
             yield Bill(attempt["provider"], response_id, reported, attempt["n"])
 
 
@@ -137,6 +159,8 @@ def without(entry: Entry, bill: Bill, earlier: str) -> Entry:
         known = [attempt[name] for attempt in attempts if name in attempt]
         if known:
             document[name] = sum(known)
+    if any(attempt.get("estimated") for attempt in attempts):
+        document["estimated"] = True
     return made(document)
 
 
@@ -156,13 +180,13 @@ def sums_of(entries: Iterable[Entry]) -> Sums:
             provider = attempt.get("provider", get("provider"))
             group = (
                 hour,
-                get("gateway") or "",
-                get("key") or "",
-                get("team") or "",
-                get("user") or "",
-                provider or "",
-                get("model") or "",
-                get("outcome") or "",
+                (get("gateway") or "")[:_NAME_MAX],
+                (get("key") or "")[:_NAME_MAX],
+                (get("team") or "")[:_NAME_MAX],
+                (get("user") or "")[:_NAME_MAX],
+                (provider or "")[:_NAME_MAX],
+                (get("model") or "")[:_NAME_MAX],
+                (get("outcome") or "")[:_NAME_MAX],
             )
             found = sums.get(group)
             if found is None:
@@ -171,20 +195,24 @@ def sums_of(entries: Iterable[Entry]) -> Sums:
                 found[0] += 1
                 found[10] += get("duration_us") or 0
                 found[11] += get("bytes_sent") or 0
-            found[1] += "n" in attempt
-            used = attempt.get
-            found[2] += used("fresh_input") or 0
-            found[3] += used("cache_read") or 0
-            found[4] += used("cache_write") or 0
-            found[5] += used("output_text") or 0
-            found[6] += used("output_reasoning") or 0
-            cost = used("cost_nanousd")
-            if cost is not None:
-                found[7] += cost
-            elif used("fresh_input") is not None or used("output_text") is not None:
-                found[8] += 1
-            found[9] += used("estimated", False)
+            if "n" in attempt:
+                _add(found, attempt.get)
     return sums
+
+
+def _add(found: list[int], used: Any) -> None:
+    found[1] += 1
+    for place, name in enumerate(COUNTERS, 2):
+        count = used(name)
+        if count:
+            found[place] += min(count, _COUNT_MAX)
+    cost = used("cost_nanousd")
+    if cost is not None:
+        found[7] += cost
+    elif used("fresh_input") is not None or used("output_text") is not None:
+        found[8] += 1
+    if used("estimated", False):
+        found[9] += 1
 
 
 def rows_of(entry: Entry) -> Iterator[dict[str, Any]]:

@@ -13,8 +13,8 @@ from typing import Any, Final
 import orjson
 
 from .migrating import migrations, statements
-from .records import DIMENSIONS, SUMS, Entry, bills_of, sums_of, without
-from .stores import StoreAway
+from .records import DIMENSIONS, SUMS, Bill, Entry, bills_of, sums_of, without
+from .stores import ID_MAX, Refused, StoreAway, hours, id_at
 
 BUSY_S: Final = 5.0
 _PAGE: Final = 1_000
@@ -23,10 +23,15 @@ _ASKED_AT_ONCE: Final = 500
 
 
 class SqliteStore:
-    """A `Store`. Writes with `synchronous = NORMAL`: the journal is what survives a power cut."""
+    """A `Store`.
 
-    def __init__(self, path: Path) -> None:
+    durable: survives a power cut with all that it took. Without, a killed process is all that it
+    has to survive.
+    """
+
+    def __init__(self, path: Path, *, durable: bool = False) -> None:
         self.path = path
+        self._synchronous = "FULL" if durable else "NORMAL"
         self._db: sqlite3.Connection | None = None
 
     async def open(self) -> None:
@@ -39,9 +44,9 @@ class SqliteStore:
             )
             try:
                 db.execute("PRAGMA journal_mode = WAL")
-                db.execute("PRAGMA synchronous = NORMAL")
+                db.execute(f"PRAGMA synchronous = {self._synchronous}")
                 _migrate(db)
-            except sqlite3.Error:
+            except BaseException:
                 db.close()
                 raise
             self._db = db
@@ -60,22 +65,17 @@ class SqliteStore:
             ]
             return dict(row for cursor in rows for row in cursor)
 
-    async def add(self, entries: Sequence[Entry], journal: str, offset: int) -> None:
+    async def add(self, entries: Sequence[Entry], journal: str | None, offset: int) -> None:
         with _away(), self._transaction() as db:
-            taken = db.execute(
-                'SELECT "offset" FROM progress WHERE journal = ?', (journal,)
-            ).fetchone()
-            fresh = list(entries)
-            if taken is not None and taken[0] >= offset:
-                return
-            if fresh:
-                fresh = self._billed_once(self._not_yet_there(fresh))
-                db.executemany(
-                    "INSERT OR IGNORE INTO entries VALUES (?, ?)",
-                    [(entry.id, entry.text.rstrip().decode()) for entry in fresh],
-                )
-                db.executemany(_ADD, [(*group, *sums) for group, sums in sums_of(fresh).items()])
-            db.execute("INSERT OR REPLACE INTO progress VALUES (?, ?)", (journal, offset))
+            if journal is not None:
+                taken = db.execute(
+                    'SELECT "offset" FROM progress WHERE journal = ?', (journal,)
+                ).fetchone()
+                if taken is not None and taken[0] >= offset:
+                    return
+                db.execute("INSERT OR REPLACE INTO progress VALUES (?, ?)", (journal, offset))
+            if entries:
+                self._take(db, entries)
 
     async def forget(self, journals: Iterable[str]) -> None:
         with _away(), self._transaction() as db:
@@ -84,8 +84,7 @@ class SqliteStore:
     async def entries(
         self, *, since_ms: int = 0, until_ms: int | None = None
     ) -> AsyncIterator[Entry]:
-        low = since_ms.to_bytes(6, "big") + bytes(10)
-        high = (until_ms or (1 << 48) - 1).to_bytes(6, "big") + b"\xff" * 10
+        low, high = id_at(since_ms), ID_MAX if until_ms is None else id_at(until_ms)
         while True:
             with _away():
                 rows = self.db.execute(
@@ -98,27 +97,57 @@ class SqliteStore:
                 return
             low = rows[-1][0]
 
-    async def sums(self) -> Mapping[tuple[Any, ...], Sequence[int]]:
+    async def has(self, ids: Sequence[bytes]) -> set[bytes]:
         with _away():
-            rows = self.db.execute(f"SELECT {_NAMES} FROM rollups")  # noqa: S608 - our own names
-            return {row[: len(DIMENSIONS)]: row[len(DIMENSIONS) :] for row in rows}
+            return _there(self.db, ids)
 
-    async def expire(self, before_ms: int, limit: int) -> int:
+    async def sums(
+        self,
+        by: Sequence[str] = DIMENSIONS,
+        *,
+        since_ms: int = 0,
+        until_ms: int | None = None,
+    ) -> Mapping[tuple[Any, ...], Sequence[int]]:
+        names = [name for name in DIMENSIONS if name in by]
+        wanted = ", ".join([*names, *(f"sum({name})" for name in SUMS)])
+        text = f"SELECT {wanted} FROM rollups WHERE hour >= ? AND hour < ?"  # noqa: S608 - our names
+        if names:
+            text += f" GROUP BY {', '.join(names)}"
+        with _away():
+            rows = self.db.execute(text, hours(since_ms, until_ms)).fetchall()
+        places = [names.index(name) for name in by]
+        return {
+            tuple(row[place] for place in places): row[len(names) :]
+            for row in rows
+            if row[len(names)] is not None  # the sum of nothing
+        }
+
+    async def bound_of(self, bytes_max: int) -> bytes | None:
+        with _away():
+            pages, free, page_bytes = (
+                int(self.db.execute(f"PRAGMA {name}").fetchone()[0])
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+            over = (pages - free) * page_bytes - bytes_max
+            if over <= 0:
+                return None
+            (count,) = self.db.execute("SELECT count(*) FROM entries").fetchone()
+            gone = count * over // ((pages - free) * page_bytes)
+            row = self.db.execute(
+                "SELECT id FROM entries ORDER BY id LIMIT 1 OFFSET ?", (gone,)
+            ).fetchone()
+        return None if row is None else bytes(row[0])
+
+    async def expire(self, bound: bytes, limit: int) -> int:
         with _away(), self._transaction() as db:
-            bound = before_ms.to_bytes(6, "big") + bytes(10)
-            return db.execute(
+            gone = db.execute(
                 "DELETE FROM entries WHERE id IN "
                 "(SELECT id FROM entries WHERE id < ? ORDER BY id LIMIT ?)",
                 (bound, limit),
             ).rowcount
-
-    async def size_bytes(self) -> int:
-        with _away():
-            ask = [
-                int(self.db.execute(f"PRAGMA {name}").fetchone()[0])
-                for name in ("page_count", "freelist_count", "page_size")
-            ]
-            return (ask[0] - ask[1]) * ask[2]
+            if gone < limit:
+                db.execute("DELETE FROM billed WHERE id < ?", (bound,))
+            return gone
 
     @property
     def db(self) -> sqlite3.Connection:
@@ -133,39 +162,25 @@ class SqliteStore:
         db.execute("BEGIN IMMEDIATE")
         try:
             yield db
+            db.execute("COMMIT")
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
                 db.execute("ROLLBACK")
             raise
-        db.execute("COMMIT")
 
-    def _not_yet_there(self, entries: list[Entry]) -> list[Entry]:
-        there: set[bytes] = set()
-        for start in range(0, len(entries), _ASKED_AT_ONCE):
-            ids = [entry.id for entry in entries[start : start + _ASKED_AT_ONCE]]
-            marks = ",".join("?" * len(ids))
-            rows = self.db.execute(f"SELECT id FROM entries WHERE id IN ({marks})", ids)  # noqa: S608
-            there.update(row[0] for row in rows)
-        if not there:
-            return entries
-        return [entry for entry in entries if entry.id not in there]
-
-    def _billed_once(self, entries: list[Entry]) -> list[Entry]:
-        """Take out of each entry what an earlier one has billed for the same answer."""
-        for place, entry in enumerate(entries):
+    def _take(self, db: sqlite3.Connection, entries: Sequence[Entry]) -> None:
+        there = _there(db, [entry.id for entry in entries])
+        fresh = list({entry.id: entry for entry in entries if entry.id not in there}.values())
+        for place, entry in enumerate(fresh):
             for bill in bills_of(entry):
-                self.db.execute(
-                    "INSERT OR IGNORE INTO billed VALUES (?, ?, ?)",
-                    (bill.provider, bill.response_id, entry.id),
-                )
-                (first,) = self.db.execute(
-                    "SELECT id FROM billed WHERE provider = ? AND response_id = ?",
-                    (bill.provider, bill.response_id),
-                ).fetchone()
-                if bill.reported and first != entry.id:
-                    earlier = str(uuid.UUID(bytes=first))
-                    entries[place] = without(entries[place], bill, earlier)
-        return entries
+                earlier = _billed_before(db, entry, bill)
+                if earlier is not None:
+                    fresh[place] = without(fresh[place], bill, str(uuid.UUID(bytes=earlier)))
+        db.executemany(
+            "INSERT INTO entries VALUES (?, ?)",
+            [(entry.id, entry.text.decode()) for entry in fresh],
+        )
+        db.executemany(_ADD, [(*group, *sums) for group, sums in sums_of(fresh).items()])
 
 
 _NAMES: Final = ", ".join([*DIMENSIONS, *SUMS])
@@ -177,11 +192,38 @@ _ADD: Final = (
 )
 
 
+def _there(db: sqlite3.Connection, ids: Sequence[bytes]) -> set[bytes]:
+    there: set[bytes] = set()
+    for start in range(0, len(ids), _ASKED_AT_ONCE):
+        some = ids[start : start + _ASKED_AT_ONCE]
+        marks = ",".join("?" * len(some))
+        rows = db.execute(f"SELECT id FROM entries WHERE id IN ({marks})", some)  # noqa: S608
+        there.update(row[0] for row in rows)
+    return there
+
+
+def _billed_before(db: sqlite3.Connection, entry: Entry, bill: Bill) -> bytes | None:
+    """The entry that has counted this answer, where one of the two only asked again."""
+    is_first = db.execute(
+        "INSERT OR IGNORE INTO billed VALUES (?, ?, ?, ?)",
+        (bill.provider, bill.response_id, entry.id, bill.reported),
+    ).rowcount
+    if is_first:
+        return None
+    first, reported = db.execute(
+        "SELECT id, reported FROM billed WHERE provider = ? AND response_id = ?",
+        (bill.provider, bill.response_id),
+    ).fetchone()
+    return bytes(first) if (bill.reported or reported) and first != entry.id else None
+
+
 @contextlib.contextmanager
 def _away() -> Iterator[None]:
     """Turn what SQLite says into what the shipper understands."""
     try:
         yield
+    except (sqlite3.DataError, sqlite3.IntegrityError, OverflowError, UnicodeError) as error:
+        raise Refused(f"sqlite: {error}") from error
     except (sqlite3.Error, OSError) as error:
         raise StoreAway(f"sqlite: {error}") from error
 
@@ -190,6 +232,8 @@ def _migrate(db: sqlite3.Connection) -> None:
     """Bring the schema up to date, in one transaction; several processes may try at once."""
     known = migrations("sqlite")
     (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version == known[-1][0]:
+        return
     if version > known[-1][0]:
         raise StoreAway(
             f"the file's schema is {version}, newer than this version's {known[-1][0]}: "

@@ -5,17 +5,23 @@ from __future__ import annotations
 import importlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from gateway import StartError
 
-from .records import Entry
+from .records import DIMENSIONS, HOUR_MS, Entry
 
-SQLITE_FILE = "ledger.db"
+SQLITE_FILE: Final = "ledger.db"
+# An id that is above all others, in time order.
+ID_MAX: Final = b"\xff" * 16
 
 
 class StoreAway(Exception):
     """The store cannot take anything now; the text says why. Trying again may help."""
+
+
+class Refused(Exception):
+    """The store will never take these entries; the text says why. Others it may."""
 
 
 class Store(Protocol):
@@ -32,11 +38,11 @@ class Store(Protocol):
     async def progress(self, journals: Iterable[str]) -> dict[str, int]:
         """How far each of these journals' files has been taken; those not named are at 0."""
 
-    async def add(self, entries: Sequence[Entry], journal: str, offset: int) -> None:
+    async def add(self, entries: Sequence[Entry], journal: str | None, offset: int) -> None:
         """Take entries, their sums and the journal's new offset in one transaction.
 
         An entry that is there already is left as it is and adds to no sum; so is one whose
-        `progress` shows that it was taken.
+        `progress` shows that it was taken. May raise `Refused`.
         """
 
     async def forget(self, journals: Iterable[str]) -> None:
@@ -45,22 +51,42 @@ class Store(Protocol):
     def entries(self, *, since_ms: int = 0, until_ms: int | None = None) -> AsyncIterator[Entry]:
         """All entries of a span of time, oldest first."""
 
-    async def sums(self) -> Mapping[tuple[Any, ...], Sequence[int]]:
-        """The kept sums by the hour: `records.DIMENSIONS` to `records.SUMS`."""
+    async def has(self, ids: Sequence[bytes]) -> set[bytes]:
+        """Those of some ids whose entries are there."""
 
-    async def expire(self, before_ms: int, limit: int) -> int:
-        """Delete up to `limit` of the oldest entries from before then; give how many went."""
+    async def sums(
+        self,
+        by: Sequence[str] = DIMENSIONS,
+        *,
+        since_ms: int = 0,
+        until_ms: int | None = None,
+    ) -> Mapping[tuple[Any, ...], Sequence[int]]:
+        """The kept sums, `records.SUMS` by some of `records.DIMENSIONS`, of whole hours."""
 
-    async def size_bytes(self) -> int:
-        """What the entries take."""
+    async def bound_of(self, bytes_max: int) -> bytes | None:
+        """The id below which entries have to go for the rest to take so many bytes."""
+
+    async def expire(self, bound: bytes, limit: int) -> int:
+        """Delete up to `limit` of the oldest entries below an id; give how many went."""
 
 
-def opened(address: str, state: Path) -> Store:
-    """The store of an address, not connected yet."""
+def id_at(at_ms: int) -> bytes:
+    """The least id of that millisecond."""
+    return max(at_ms, 0).to_bytes(6, "big") + bytes(10)
+
+
+def hours(since_ms: int, until_ms: int | None) -> tuple[int, int]:
+    """The first hour of a span of time, and the first that is past it."""
+    last = (1 << 48) // HOUR_MS if until_ms is None else -(-until_ms // HOUR_MS)
+    return since_ms // HOUR_MS, last
+
+
+def opened(address: str, state: Path, *, durable: bool = False) -> Store:
+    """The store of an address, not connected yet. durable: what it took survives a power cut."""
     if address == "sqlite":
         from .sqlite import SqliteStore  # noqa: PLC0415 - only the one that is used is imported
 
-        return SqliteStore(state / SQLITE_FILE)
+        return SqliteStore(state / SQLITE_FILE, durable=durable)
     if address.startswith(("postgresql://", "postgres://")):
         try:
             module = importlib.import_module(".postgres", __package__)
@@ -71,6 +97,6 @@ def opened(address: str, state: Path) -> Store:
             ) from error
         return cast("Store", module.PostgresStore(address))
     raise StartError(
-        f'ledger: store = "{address.partition("@")[0]}": wanted "sqlite" or '
+        f'ledger: store = "{address.partition(":")[0]}...": wanted "sqlite" or '
         '"postgresql://user@host/database"'
     )

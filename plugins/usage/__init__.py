@@ -3,17 +3,23 @@
 It watches the upstream's side of every answer and changes nothing, but for one thing: where a
 provider tells a stream's usage only when asked, and the caller did not ask, it asks, and takes the
 answer to that out again (`stream_usage` of the provider's row).
+
+Where an answer ends without its provider's count, a guess stands in its place, marked `estimated`;
+there is none for what costs nothing or failed. What a caller reads later of an answer that it asked
+for before (a poll, a batch's results) is marked `reported`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
 
 import msgspec
 
 from gateway import (
     BYTES_PER_TOKEN,
     COMPLETE,
+    PROVIDER_ERROR,
     Attempt,
     Exchange,
     Usage,
@@ -22,12 +28,28 @@ from gateway import (
 )
 
 from .asking import Stripper, asked, asks_already
-from .watching import Events, Lines, Messages, Watcher, Whole
+from .later import Results, is_report, results_of
+from .session import Session
+from .watching import Events, Lines, Messages, Watcher
+from .whole import Whole
 
-NAME = "usage"
-_DIGITS_MAX = 15
-# Calls that name a model and cost nothing.
-_FREE = (b"/count_tokens", b":countTokens", b"/tokenize", b"/detokenize", b"/moderations")
+NAME: Final = "usage"
+_DIGITS_MAX: Final = 15
+# Calls that name a model and use no tokens.
+_FREE: Final = re.compile(
+    rb"(?:/count_tokens|:countTokens|/input_tokens|/(?:de)?tokenize|/moderations|/assistants|/jobs"
+    rb"|/realtime/[a-z_]+|/api/(?:show|pull|push|create|delete|copy))$"
+)
+# Counts in fields: Bedrock's InvokeModel says them there for models that say none in their answer.
+_FIELDS: Final = (
+    (b"x-amzn-bedrock-input-token-count", "fresh_input"),
+    (b"x-amzn-bedrock-output-token-count", "output_text"),
+    (b"x-amzn-bedrock-cache-read-input-token-count", "cache_read"),
+    (b"x-amzn-bedrock-cache-write-input-token-count", "cache_write"),
+)
+_PLAIN: Final = (b"identity", b"gzip", b"x-gzip", b"deflate")
+# Text shrinks to a third or so, and the frames of events to next to nothing.
+_PACKED_BYTES_PER_TOKEN: Final = 2
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,17 +83,16 @@ class Plugin:
         if (
             body is None
             or not exchange.streaming
-            or not exchange.settings[NAME].ask
             or not attempt.target.provider.stream_usage
+            or not exchange.settings[NAME].ask
         ):
             return
         path = exchange.path.partition(b"?")[0]
-        if not path.endswith(b"/completions") and path != b"completions":
-            return
-        if asks_already(exchange.document):
+        if not path.endswith(b"completions") or asks_already(exchange.document):
             return
         try:
-            attempt.body = asked(body)
+            is_callers = body is exchange.body
+            attempt.body = asked(body, exchange.document if is_callers else None)
         except ValueError:  # stream_options is no object: the provider will say so
             return
         note.asked = True
@@ -79,17 +100,23 @@ class Plugin:
     @hookimpl
     def rewrite(self, exchange: Exchange) -> Stripper | None:
         note = exchange.notes.get(NAME)
-        return Stripper() if note is not None and note.asked else None
+        attempt = exchange.attempt
+        if note is None or not note.asked or attempt is None or attempt.response is None:
+            return None
+        kind = attempt.response.get(b"content-type")
+        if kind is None or not kind.lower().startswith(b"text/event-stream"):
+            return None  # nothing of ours is in it, so it keeps its length
+        coding = attempt.response.get(b"content-encoding")
+        # What cannot be read cannot be edited; better one chunk too many than no answer.
+        return Stripper() if coding is None or coding.strip().lower() in _PLAIN else None
 
     @hookimpl
     def tap(self, exchange: Exchange, side: str) -> Any:
-        if side != "upstream":
-            return None
         note = exchange.notes.get(NAME)
         attempt = exchange.attempt
-        if note is None or attempt is None or attempt.response is None:
+        if side != "upstream" or note is None or attempt is None:
             return None
-        note.watcher = _watcher(attempt.response.get(b"content-type") or b"")
+        note.watcher = _watcher(exchange, attempt)
         return note.watcher
 
     @hookimpl
@@ -98,72 +125,106 @@ class Plugin:
         if not attempts:
             return
         note = exchange.notes.get(NAME)
+        watcher = note.watcher if note is not None else None
         for attempt in attempts[:-1]:
             attempt.usage = _unseen(exchange, attempt)
         last = attempts[-1]
-        watcher = note.watcher if note is not None else None
         last.usage = _unseen(exchange, last) if watcher is None else _seen(exchange, last, watcher)
 
 
-def _watcher(kind: bytes) -> Watcher | None:
-    kind = kind.partition(b";")[0].strip().lower()
+def _watcher(exchange: Exchange, attempt: Attempt) -> Watcher | None:
+    """Who can read this answer; None where it holds no counts, or nobody knows how."""
+    status, fields = attempt.status, attempt.response
+    if status == 101:
+        return Session()
+    if fields is None or status is None or status >= 400:
+        return None
+    kind = (fields.get(b"content-type") or b"").partition(b";")[0].strip().lower()
+    posted = exchange.method == b"POST"
     if kind == b"text/event-stream":
         return Events()
+    if exchange.method == b"GET" and status == 200:
+        of = results_of(exchange.path)
+        if of is not None:
+            return Results(of)
+    if kind.endswith((b"/json", b"+json")):
+        return Whole(always=posted)
     if kind == b"application/vnd.amazon.eventstream":
         return Messages()
     if kind in (b"application/x-ndjson", b"application/jsonl", b"application/x-jsonlines"):
         return Lines()
-    return Whole() if kind.endswith((b"/json", b"+json")) else None
+    return None
 
 
-def _seen(exchange: Exchange, attempt: Attempt, watcher: Watcher) -> Usage:
+def _seen(exchange: Exchange, attempt: Attempt, watcher: Watcher) -> Usage | None:
     """What an answer that was watched says, and a guess at what it does not."""
     usage = watcher.usage
     try:
         watcher.end()
-    except ValueError as error:
-        usage.problem = str(error)
+    except Exception as error:  # an answer that is no JSON, or was cut
+        usage.problem = usage.problem or f"not read: {error}"
     _read_fields(attempt, usage)
-    whole = exchange.outcome == COMPLETE or (
-        usage.finish_reason is not None and usage.output is not None
-    )
-    if whole and (usage.is_known or not _costs(exchange)):
+    if attempt.status != 101:
+        usage.reported = is_report(exchange.method, exchange.path, usage)
+    if isinstance(watcher, Whole) and watcher.document is not None:
+        _note_error(exchange, watcher.document)
+    outcome = exchange.outcome
+    if isinstance(watcher, Results) and outcome != COMPLETE:
+        usage = Usage()  # a part of a sum that can be read again
+        usage.problem = "not read to the end"
         return usage
-    if attempt.status is None or attempt.status >= 400:
+    is_whole = outcome == COMPLETE or (usage.finish_reason is not None and usage.output is not None)
+    if (is_whole and usage.is_known) or watcher.is_pending or not _costs(exchange):
         return usage
+    written = _written(exchange, attempt, watcher)
+    if outcome == PROVIDER_ERROR and not usage.is_known and not written:
+        return usage  # an error is all that came
     usage.estimated = True
     if usage.input is None:
         usage.fresh_input = _asked(exchange, attempt)
-    usage.output_text = max(usage.output_text or 0, watcher.written())
+    if written and not watcher.is_counted:
+        usage.output_text = max(usage.output_text or 0, written - (usage.output_reasoning or 0))
     return usage
 
 
+def _note_error(exchange: Exchange, document: object) -> None:
+    """An error inside a 200 is no success. The relay sees to those of streams."""
+    dialect = exchange.dialect
+    if exchange.outcome == COMPLETE and dialect is not None and dialect.error_in(document):
+        exchange.outcome = PROVIDER_ERROR
+
+
+def _written(exchange: Exchange, attempt: Attempt, watcher: Watcher) -> int:
+    coding = attempt.response.get(b"content-encoding") if attempt.response is not None else None
+    if coding is not None and watcher.usage.problem is not None:
+        return exchange.bytes_sent // _PACKED_BYTES_PER_TOKEN  # it could not be unpacked
+    return watcher.written()
+
+
 def _read_fields(attempt: Attempt, usage: Usage) -> None:
-    """Bedrock's InvokeModel says its counts in fields, for models that say none in their answer."""
     if usage.is_known or attempt.response is None:
         return
-    for name, side in (
-        (b"x-amzn-bedrock-input-token-count", "fresh_input"),
-        (b"x-amzn-bedrock-output-token-count", "output_text"),
-        (b"x-amzn-bedrock-cache-read-input-token-count", "cache_read"),
-        (b"x-amzn-bedrock-cache-write-input-token-count", "cache_write"),
-    ):
+    for name, side in _FIELDS:
         value = attempt.response.get(name)
         if value is not None and value.isdigit() and len(value) <= _DIGITS_MAX:
             setattr(usage, side, int(value))
 
 
 def _unseen(exchange: Exchange, attempt: Attempt) -> Usage | None:
-    """What an attempt used whose answer nobody read: nothing if it was never sent, or refused;
-    where the answer did not come any more, what was asked was read all the same, as far as we know.
+    """What an attempt used whose answer nobody read: nothing if it was never sent, or refused; else
+    what was asked was read, as far as we know.
     """
     if attempt.sent_ns is None or not _costs(exchange):
         return None
-    if attempt.status is not None and (attempt.status >= 400 or exchange.outcome == COMPLETE):
+    if attempt.status is not None and attempt.status >= 400:
         return None
     usage = Usage()
     usage.estimated = True
     usage.fresh_input = _asked(exchange, attempt)
+    document = exchange.document
+    text = document.get("input") if isinstance(document, dict) else None
+    if isinstance(text, str) and exchange.path.endswith(b"/audio/speech"):
+        usage.details = {"input_characters": len(text)}
     return usage
 
 
@@ -179,4 +240,4 @@ def _costs(exchange: Exchange) -> bool:
     document = exchange.document
     if isinstance(document, dict) and document.get("background") is True:
         return False  # what it used is said when it is asked for
-    return not exchange.path.partition(b"?")[0].endswith(_FREE)
+    return _FREE.search(exchange.path.partition(b"?")[0]) is None

@@ -7,65 +7,68 @@ that did not ask sees neither.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from gateway import Event, remove, set_value
 
-PATH = ("stream_options", "include_usage")
-_NULL = b'"usage":null'
+OPTIONS: Final = "stream_options"
+_QUESTION: Final = b',"stream_options":{"include_usage":true}}'
+_NULL: Final = re.compile(rb',[ \t]*+"usage"[ \t]*+:[ \t]*+null(?=[ \t]*+[,}])')
 
 
 def asks_already(document: dict[str, Any]) -> bool:
-    options = document.get("stream_options")
+    options = document.get(OPTIONS)
     return isinstance(options, dict) and options.get("include_usage") is True
 
 
-def asked(body: bytes) -> bytes:
-    """The request's body with the question in it; ValueError where there is no place for it."""
-    return set_value(body, PATH, True)
+def asked(body: bytes, document: dict[str, Any] | None) -> bytes:
+    """The request's body with the question in it; ValueError where there is no place for it.
+
+    document: what the body decodes to, if that is known.
+    """
+    if document and OPTIONS not in document:  # its last brace is its own
+        return body[: body.rindex(b"}")] + _QUESTION
+    if document and document[OPTIONS] is None:
+        return set_value(body, (OPTIONS,), {"include_usage": True})
+    return set_value(body, (OPTIONS, "include_usage"), True)
 
 
 class Stripper:
     """Takes the answer to our question out of a stream."""
 
+    __slots__ = ()
+
     def event(self, event: Event) -> Iterable[Event]:
         raw = event.raw
-        if b'"usage"' not in raw:
+        at = raw.find(b'"usage"')
+        if at < 0:
             return (event,)
-        if raw.count(b'"usage"') != raw.count(_NULL):
-            return () if _is_answer(event.data) else (event,)
-        # Nearly always the last member of one line.
-        if raw.startswith(b"data: {") and raw.endswith(b"," + _NULL + b"}\n\n"):
-            return (Event(raw[: -len(_NULL) - 4] + b"}\n\n"),)
-        return (_without(event),)
+        found = _NULL.search(raw)
+        if found is not None:
+            rest = raw[found.end() :]
+            # One brace closes the chunk: so this is a member of its own, and no text.
+            if rest.count(b"}") == 1 and b'"usage"' not in rest and found.start() < at:
+                return (Event(raw[: found.start()] + rest),)
+        return _told_apart(event)
 
     def end(self) -> bytes:
         return b""
 
 
-def _is_answer(data: bytes) -> bool:
-    """Whether a chunk is the one more: no choice, and usage."""
-    try:
-        document = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return False
-    return (
-        isinstance(document, dict)
-        and document.get("choices") == []
-        and isinstance(document.get("usage"), dict)
-    )
-
-
-def _without(event: Event) -> Event:
-    """A chunk without its null `usage`, all else as it was."""
+def _told_apart(event: Event) -> Iterable[Event]:
+    """The chunk without a null `usage`, all else as it was; nothing of the one chunk more."""
     data = event.data
     try:
-        document = orjson.loads(data)
-        if not isinstance(document, dict) or "usage" not in document or document["usage"]:
-            return event
-        return Event(event.raw.replace(data, remove(data, ("usage",)), 1))
+        chunk = orjson.loads(data)
+        if not isinstance(chunk, dict) or "usage" not in chunk:
+            return (event,)
+        if chunk["usage"] is None:
+            return (Event(event.raw.replace(data, remove(data, ("usage",)), 1)),)
+        is_answer = chunk.get("choices") == [] and isinstance(chunk["usage"], dict)
     except ValueError:
-        return event
+        return (event,)
+    return () if is_answer else (event,)

@@ -40,8 +40,8 @@ from tests.whole.soak import (
 
 # What the gateway holds is counted so often while the load rests; the least of it counts, since a
 # connection takes a moment to be closed.
-LOOKS: Final = 5
-LOOK_AGAIN_S: Final = 0.03
+LOOKS: Final = 3
+LOOK_AGAIN_S: Final = 0.02
 # Beside connections that are known: an admin request's, or one that is being opened or closed.
 DESCRIPTORS_SPARE: Final = 3
 TASKS_SPARE: Final = 2

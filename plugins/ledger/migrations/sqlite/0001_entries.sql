@@ -35,11 +35,13 @@ CREATE TABLE progress (
     "offset" INTEGER NOT NULL
 ) WITHOUT ROWID;
 
--- Answers that count once, however often they are asked for again.
+-- Answers that count once, however often they are asked for again: which entry counts, and whether
+-- that was one of those who ask again.
 CREATE TABLE billed (
     provider TEXT NOT NULL,
     response_id TEXT NOT NULL,
     id BLOB NOT NULL,
+    reported INTEGER NOT NULL,
     PRIMARY KEY (provider, response_id)
 ) WITHOUT ROWID;
 
