@@ -30,7 +30,7 @@ UV := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes
 
 # Debian's packages for what pip has not: command, colon, package.
 DEBIAN := curl:curl haproxy:haproxy nginx:nginx-light node:nodejs npm:npm \
-	slowhttptest:slowhttptest wrk:wrk
+	pg_ctlcluster:postgresql slowhttptest:slowhttptest strace:strace wrk:wrk
 export PATH := $(PATH):/usr/sbin
 
 # Installs packages if we may; otherwise says what to type and goes on.

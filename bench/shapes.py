@@ -20,10 +20,14 @@ DIGITS = 19
 STAMP = b"@ns%019d"
 BLANK = STAMP % 0
 
-JSON_HEAD = b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\n%bContent-Length: %d\r\n\r\n"
+# Providers date their answers, and a proxy dates those without. Which day it is says nothing.
+DATE = b"Date: Sat, 28 Nov 2026 00:00:00 GMT\r\n"
+JSON_HEAD = (
+    b"HTTP/1.1 %d %b\r\n" + DATE + b"Content-Type: application/json\r\n%bContent-Length: %d\r\n\r\n"
+)
 SSE_HEAD = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"
-    b"Transfer-Encoding: chunked\r\n\r\n"
+    b"HTTP/1.1 200 OK\r\n" + DATE + b"Content-Type: text/event-stream\r\n"
+    b"Cache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n"
 )
 LAST_CHUNK = b"0\r\n\r\n"
 REASONS = {200: b"OK", 400: b"Bad Request", 404: b"Not Found", 429: b"Too Many Requests"}

@@ -12,13 +12,23 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from gateway import plugins, settings
+from gateway.cli.health import admin_url
 from gateway.cli.text import DURATION, aligned, config_option, json_option, say, say_json
 from gateway.convert import ConfigErrors, convert_table
 
 if TYPE_CHECKING:
     from gateway.config import Config
 
-__all__ = ["DURATION", "aligned", "config_option", "in_force", "json_option", "say", "say_json"]
+__all__ = [
+    "DURATION",
+    "admin_url",
+    "aligned",
+    "config_option",
+    "in_force",
+    "json_option",
+    "say",
+    "say_json",
+]
 
 
 def in_force(path: str | None, plugin: str) -> tuple[Config, Any]:

@@ -42,8 +42,8 @@ def _read_inclusive(
 ) -> None:
     """OpenAI's way and its followers': details are parts of the two sums."""
     into, out = _details(counts, input_name), _details(counts, output_name)
-    read_all, written = count(counts, input_name), count(counts, output_name)
-    said = count(counts, "total_tokens")
+    read_all, written = _first(counts, input_name), _first(counts, output_name)
+    said = _first(counts, "total_tokens")
     cached = _first(into, "cached_tokens")
     if cached is None:
         cached = _first(counts, "cached_tokens", "prompt_cache_hit_tokens")
@@ -72,19 +72,22 @@ def _read_inclusive(
             reasoning > written or (reasoning > 0 and said == (read_all or 0) + written + reasoning)
         )
         usage.output_text = written if beside or reasoning is None else written - reasoning
-    detail(usage, "input_audio", _first(into, "audio_tokens"))
-    detail(usage, "input_image", _first(into, "image_tokens"))
-    detail(usage, "cache_read_audio", count(into, "cached_tokens_details", "audio_tokens"))
-    detail(usage, "output_audio", _first(out, "audio_tokens"))
-    detail(usage, "output_image", _first(out, "image_tokens"))
-    longer = count(into, "cache_write_tokens_details", "ttl_12h_tokens")
-    detail(usage, "cache_write_12h", longer)
+    if into is not None:
+        detail(usage, "input_audio", _first(into, "audio_tokens"))
+        detail(usage, "input_image", _first(into, "image_tokens"))
+        detail(usage, "cache_read_audio", count(into, "cached_tokens_details", "audio_tokens"))
+        longer = count(into, "cache_write_tokens_details", "ttl_12h_tokens")
+        detail(usage, "cache_write_12h", longer)
+    if out is not None:
+        detail(usage, "output_audio", _first(out, "audio_tokens"))
+        detail(usage, "output_image", _first(out, "image_tokens"))
     detail(usage, "web_searches", _first(counts, "num_search_queries"))
     detail(usage, "input_audio_ms", _milliseconds(counts.get("prompt_audio_seconds")))  # Mistral's
 
 
-def _details(counts: dict[str, object], name: str) -> object:
-    return counts.get(f"{name}_details") or counts.get(f"{name.removesuffix('s')}_details")
+def _details(counts: dict[str, object], name: str) -> dict[str, object] | None:
+    found = counts.get(name + "_details") or counts.get(name[:-1] + "_details")
+    return found if isinstance(found, dict) else None
 
 
 def _milliseconds(seconds: object) -> int | None:
@@ -183,18 +186,20 @@ def read_cohere(counts: dict[str, object], usage: Usage) -> None:
 
 def count(document: object, *steps: str | int) -> int | None:
     """The count that stands there. Cohere writes them as floats."""
-    found = at(document, *steps)
-    if isinstance(found, bool) or not isinstance(found, int | float):
+    return _number(at(document, *steps))
+
+
+def _number(found: object) -> int | None:
+    if found is None or isinstance(found, bool) or not isinstance(found, int | float):
         return None
     return int(found) if 0 <= found <= COUNT_MAX else None
 
 
-def _first(counts: object, *names: str) -> int | None:
-    for name in names:
-        found = count(counts, name)
-        if found is not None:
-            return found
-    return None
+def _first(counts: dict[str, object] | None, name: str, other: str = "") -> int | None:
+    if counts is None:
+        return None
+    found = _number(counts.get(name))
+    return _number(counts.get(other)) if found is None and other else found
 
 
 def detail(usage: Usage, name: str, found: int | None) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from gateway.clock import monotonic_ns
 from gateway.exchange import CLIENT_ABORT, COMPLETE, STOPPED, TRUNCATED
-from gateway.tcp import is_gone, reset, round_trip_ns, unsent
+from gateway.tcp import is_gone, reset, round_trip_ns, unread, unsent
 from gateway.websocket import GOING_AWAY, Reader, close_frame
 
 if TYPE_CHECKING:
@@ -152,6 +152,14 @@ class End(asyncio.Protocol):
         sock: socket.socket | None = self.transport.get_extra_info("socket")
         return sock is not None and is_gone(sock)
 
+    @property
+    def hides_its_end(self) -> bool:
+        """Whether that is so and nobody says it: a TLS transport first writes what it has left."""
+        if not self.is_full or self.transport.can_write_eof() or not self.is_gone:
+            return False
+        sock: socket.socket | None = self.transport.get_extra_info("socket")
+        return sock is not None and not unread(sock)
+
     # -- ending ------------------------------------------------------------------------------------
 
     def say_goodbye(self, mask: bytes) -> None:
@@ -269,12 +277,12 @@ class Tunnel:
             self.owner.unreadable(fault)
 
     def rests(self, end: End) -> None:
-        if end is self.caller:
-            # It can leave unseen now: its FIN would stand behind bytes that nobody reads.
-            self.clock.watch_quickly(self)
+        # The caller can leave unseen now: its FIN would stand behind bytes that nobody reads, or
+        # its transport has what it does not take.
+        self.clock.watch_quickly(self)
 
     def goes_on(self, end: End) -> None:
-        if end is self.caller and not self.is_over:
+        if not (self.is_over or self.caller.is_resting or self.up.is_resting):
             self.clock.unwatch_quickly(self)
 
     def left(self, end: End, why: str, *, was_reset: bool = False) -> None:
@@ -325,6 +333,9 @@ class Tunnel:
         if caller.is_resting and caller.is_gone:
             caller.transport.abort()
             self.left(caller, "closed", was_reset=True)  # what it sent last is unread
+        elif caller.hides_its_end:
+            caller.transport.abort()
+            self.left(caller, "closed")
         elif caller.is_full and caller.is_stalled(now_ns, limits.stall_timeout):
             self._end(CLIENT_ABORT, STALLED)
             caller.transport.abort()

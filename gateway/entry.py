@@ -12,7 +12,7 @@ sum of these stands on the exchange too. Both say whose exchange it is.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from gateway.exchange import Attempt, Exchange
     from gateway.usage import Usage
 
+# A model is the caller's to name, as long as a body may be; what is kept of its name is not.
+MODEL_CHARS_MAX: Final = 256
+
 
 def opening_entry(exchange: Exchange, attempt: Attempt) -> bytes:
     """What has to be written down before an attempt's first byte goes up; one line."""
@@ -32,7 +35,7 @@ def opening_entry(exchange: Exchange, attempt: Attempt) -> bytes:
         parts.append(',"parent_id":' + quoted(exchange.parent_id))
     parts.append(asked(exchange, attempt.target.provider.name))
     if exchange.model is not None:
-        parts.append(',"model":' + quoted(exchange.model))
+        parts.append(',"model":' + quoted(exchange.model[:MODEL_CHARS_MAX]))
     if exchange.identity is not None:
         _whose(exchange, parts)
     if body is not None:
@@ -54,7 +57,7 @@ def closing_entry(exchange: Exchange) -> bytes:
         parts.append(',"parent_id":' + quoted(exchange.parent_id))
     parts.append(asked(exchange, None if provider is None else provider.name))
     if exchange.model is not None:
-        parts.append(',"model":' + quoted(exchange.model))
+        parts.append(',"model":' + quoted(exchange.model[:MODEL_CHARS_MAX]))
     if exchange.identity is not None:
         _whose(exchange, parts)
     if exchange.status is not None:
@@ -166,6 +169,8 @@ def _used(usage: Usage) -> str:
         parts.append(',"prices":' + quoted(usage.prices))
     if usage.estimated:
         parts.append(',"estimated":true')
+    if usage.reported:
+        parts.append(',"reported":true')
     if usage.problem is not None:
         parts.append(',"problem":' + quoted(usage.problem))
     if usage.tier is not None:

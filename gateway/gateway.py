@@ -31,6 +31,8 @@ log = get("gateway")
 
 # A task that does not end when asked to is left behind after this long, and named.
 TASK_STOP_S = 5.0
+# Callers wait at most this long for what a plugin wants done first.
+FIRST_S = 10.0
 
 
 class Endpoint:
@@ -98,6 +100,7 @@ class Gateway:
         self._caller = caller
         self._offers: dict[str, object] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._first: list[asyncio.Task[Any]] = []
 
     @property
     def plans(self) -> dict[str, Plan]:
@@ -144,6 +147,18 @@ class Gateway:
         self._tasks.add(task)
         task.add_done_callback(self._task_done)
         return task
+
+    def first(self, work: Coroutine[Any, Any, Any], name: str) -> None:
+        """Like `task`, and no caller is let in before it is done, or `FIRST_S` have passed. Call it
+        in `lifespan` or `endpoints`.
+        """
+        self._first.append(self.task(work, name))
+
+    async def first_done(self) -> None:
+        """Wait for what plugins want done before callers come."""
+        if self._first:
+            await asyncio.wait(self._first, timeout=FIRST_S)
+            self._first.clear()
 
     async def call(self, parent: Exchange | None, request: Request) -> Answered:
         """Make a request of our own: a child exchange that enters the line at `prepare` with the

@@ -123,4 +123,6 @@ class Plan:
         (`idle(config)`).
         """
         idle = getattr(plugin.instance, "idle", None)
-        return () if idle is None else idle(self.settings[plugin.name])
+        settings = self.settings[plugin.name]
+        # Where a reload's table is wrong there are none, and the plan will not be used.
+        return () if idle is None or settings is None else idle(settings)

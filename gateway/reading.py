@@ -94,8 +94,8 @@ def _finish_reason(document: dict[str, object]) -> str | None:
             return found
     for name, member in _REASONS_WITHIN:
         within = document.get(name)
-        if within is not None:
-            inner = string(within, -1, member)
+        if isinstance(within, list) and within:
+            inner = string(within[-1], member)
             if inner:
                 return inner
     if document.get("object") in ("response", "realtime.response"):

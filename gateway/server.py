@@ -118,6 +118,7 @@ class Server:
                 if named.open:
                     log.warning("gateway_open", gateway=name)
             endpoints = self._endpoints()
+            await self.gateway.first_done()
             place = self._place
             stand = Stand(config, [place.sockets], []) if place else Stand.found(config)
             stack.callback(stand.close)
@@ -334,4 +335,9 @@ def _raise_descriptor_limit() -> None:
 
 def _report(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     error = context.get("exception")
+    if isinstance(error, RuntimeError) and "the handler is closed" in str(error):
+        # uvloop reads on from a TLS connection that was closed in the same turn of the loop, and
+        # then tells its end as ever.
+        log.debug("read_on_when_closed", error=str(error))
+        return
     log.error("unexpected", message=context.get("message", ""), error=repr(error), exc_info=error)

@@ -81,6 +81,16 @@ def _has_hung_up(sock: socket.socket) -> bool:
         return False  # closed already
 
 
+def unread(sock: socket.socket) -> int:
+    """How many bytes have come that nobody has read (SIOCINQ)."""
+    try:
+        return int.from_bytes(
+            fcntl.ioctl(sock.fileno(), termios.FIONREAD, b"\0" * 4), sys.byteorder
+        )
+    except (OSError, ValueError):
+        return 0  # closed already
+
+
 def unacknowledged(sock: socket.socket) -> int:
     """How many written bytes the other end's kernel has not acknowledged yet (SIOCOUTQ)."""
     try:

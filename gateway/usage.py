@@ -72,7 +72,14 @@ class Usage:
     @property
     def is_known(self) -> bool:
         """Whether there is any counter."""
-        return self.input is not None or self.output is not None or bool(self.details)
+        return (
+            self.fresh_input is not None
+            or self.output_text is not None
+            or self.cache_read is not None
+            or self.cache_write is not None
+            or self.output_reasoning is not None
+            or bool(self.details)
+        )
 
     def add(self, other: Usage) -> None:
         """Count another attempt's in: sums of what is known, one guess makes the sum a guess."""

@@ -12,6 +12,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.postgres_server import PostgresServer, postgres_server
+
 NODE_MODULES = Path(__file__).parent / "sdk" / "node_modules"
 INSTALLED = NODE_MODULES / ".package-lock.json"  # npm writes it last
 
@@ -27,6 +29,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("battery" if config.getoption("--battery") else "test")
     config.pluginmanager.register(Sdks(), "sdks")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """Give a PostgreSQL server; each test makes its own database."""
+    with postgres_server() as server:
+        yield server
 
 
 class Sdks:

@@ -24,9 +24,13 @@ class Sizes:
     mutated_requests, mutated_answers: of callers, and of upstreams.
     fuzzed: mutated inputs of each parser of ours.
     smuggled: mutated shapes of request smuggling, sent to real origins.
+    kills: of a gateway with requests in flight, and at each of the first `injected` writes of a
+    script. shipper_kills: of a process that moves entries into a store.
+    store_away_s: how long a ledger's store is away.
     replacements: of a gateway by the next one, while so many requests are sent.
     fragmentations: of the streams of each format whose usage is read.
     watched_bytes: a stream that is read so and must cost no memory.
+    priced_models: models whose costs are compared with those of genai-prices, at each moment.
     restart_s: how soon another worker must stand in the place of one that died.
     soak_s, fault_every_s: how long the soak lasts, and how often something goes wrong in it.
     soak_growth_bytes: what may be left in memory of what came after the first fifth of it.
@@ -53,10 +57,15 @@ class Sizes:
     mutated_answers: int
     fuzzed: int
     smuggled: int
+    kills: int
+    injected: int
+    shipper_kills: int
+    store_away_s: float
     replacements: int
     messages: int
     fragmentations: int
     watched_bytes: int
+    priced_models: int
     replaced_requests: int
     restart_s: float
     soak_s: float
@@ -87,10 +96,15 @@ SMALL = Sizes(
     mutated_answers=1_000,
     fuzzed=2_000,
     smuggled=400,
+    kills=2,
+    injected=3,
+    shipper_kills=2,
+    store_away_s=2.0,
     replacements=2,
     messages=1_000,
     fragmentations=30,
     watched_bytes=10_000_000,
+    priced_models=250,
     replaced_requests=300,
     restart_s=10.0,
     soak_s=6,
@@ -119,10 +133,15 @@ FULL = Sizes(
     mutated_answers=20_000,
     fuzzed=200_000,
     smuggled=5_000,
+    kills=1_000,
+    injected=300,
+    shipper_kills=100,
+    store_away_s=300.0,
     replacements=20,
     messages=10_000,
     fragmentations=10_000,
     watched_bytes=100_000_000,
+    priced_models=10_000,
     replaced_requests=20_000,
     restart_s=1.0,
     soak_s=1200,

@@ -9,16 +9,20 @@ written, new requests are refused.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Literal, Self
+from typing import Literal, Self, cast
 
 import msgspec
+import orjson
+from aiohttp import web
 
 from gateway import (
     Attempt,
     Duration,
+    Endpoint,
     Exchange,
     Gateway,
     OwnFault,
@@ -33,8 +37,11 @@ from gateway import (
 )
 
 from .journal import FILE_BYTES, Journal, JournalFailed
+from .reader import Reader
 from .shipper import Shipper
-from .stores import opened
+from .stores import StoreAway, opened
+from .table import wanted
+from .times import now_ms
 
 log = get_logger("ledger")
 
@@ -45,14 +52,16 @@ GROUP_S = 0.002
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where rows are kept. One ledger for all gateways, opened at start.
+    """Where rows are kept, and how long.
 
-    store: "sqlite" for a file in the state directory, or "postgresql://user@host/database".
+    store: "sqlite" for a file in the state directory, or "postgresql://user@host/database". It is
+        one for all gateways, opened at start.
     durability: "process" survives a killed process, "power" a machine that loses power too, for
         which each request waits for the disk.
-    journal_bytes_max: What may wait for a store that is away; beyond it new requests are refused.
+    journal_bytes_max: What may wait, in each process, for a store that is away; beyond it new
+        requests are refused.
     keep: How long rows are kept; sums by the hour stay.
-    keep_bytes_max: How large the store may grow before its oldest rows go; 0 is no bound.
+    keep_bytes_max: How large the rows may grow before the oldest go; 0 is no bound.
     """
 
     store: str = "sqlite"
@@ -70,12 +79,14 @@ class Plugin:
 
     def __new__(cls, config: Config) -> Self:
         """One who waits for the disk is another class, because the colour of `send` is fixed."""
-        return super().__new__(_Durable if config.durability == "power" else cls)
+        kind = _Durable if config.durability == "power" else cls
+        return cast("Self", super().__new__(kind))
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self._journal: Journal | None = None
         self._gateway: Gateway | None = None
+        self._reader: Reader | None = None
         self._late: deque[tuple[str, bytes]] = deque()  # closings that could not be written
         self._failing = False
 
@@ -83,6 +94,9 @@ class Plugin:
     @asynccontextmanager
     async def lifespan(self, gateway: Gateway) -> AsyncIterator[None]:
         config = self.config
+        is_durable = config.durability == "power"
+        # Both, before anything is made: one fault in the address is one message.
+        stores = [opened(config.store, gateway.state_path, durable=is_durable) for _ in range(2)]
         folder = gateway.state_path / "journal"
         try:
             journal = Journal(folder, bytes_max=max(config.journal_bytes_max, 2 * FILE_BYTES))
@@ -90,16 +104,23 @@ class Plugin:
             raise StartError(f"ledger: the journal cannot be made: {error}") from error
         self._journal = journal
         self._gateway = gateway
-        shipper = Shipper(journal, opened(config.store, gateway.state_path), config)
+        shipper = Shipper(journal, stores[0], config, self._trim)
+        self._reader = reader = Reader(shipper, stores[1])
+        gateway.provide(NAME, reader)
         retrying = gateway.task(self._retry(), "ledger-retry")
         shipper.start()
         try:
             yield
         finally:
             retrying.cancel()
-            await asyncio.to_thread(shipper.stop)
+            late = self._leave(journal)
+            if await asyncio.to_thread(shipper.stop, late, reader.close):
+                journal.end()
             self._journal = None
-            journal.end()
+
+    @hookimpl
+    def endpoints(self, gateway: Gateway) -> list[Endpoint]:
+        return [Endpoint("GET", "/api/usage", self._usage)]
 
     @hookimpl
     def send(self, exchange: Exchange, attempt: Attempt) -> None:
@@ -107,18 +128,18 @@ class Plugin:
 
     @hookimpl
     def settle(self, exchange: Exchange) -> None:
-        journal = self._journal
+        journal, key = self._journal, exchange.id
         if journal is None:
             return
+        if self._failing and not journal.is_open(key):
+            return  # refused because of that, mostly: nothing was asked of anybody
         line = closing_entry(exchange)
-        if self._failing:
-            self._put_off(exchange.id, line)
-            return
         try:
-            journal.close(exchange.id, line)
+            journal.close(key, line)
         except JournalFailed as error:
             self._fail(error)
-            self._put_off(exchange.id, line)
+            if journal.is_open(key):
+                self._late.append((key, line))
 
     def _open(self, exchange: Exchange, attempt: Attempt) -> None:
         journal = self._journal
@@ -130,6 +151,26 @@ class Plugin:
             self._fail(error)
             raise _refusal() from error
 
+    def _trim(self) -> None:
+        """Let go of files that were shipped."""
+        if self._journal is not None:
+            try:
+                self._journal.trim()
+            except JournalFailed as error:
+                self._fail(error)
+
+    async def _usage(self, request: web.Request) -> web.Response:
+        """Sums by any of their dimensions: `?by=team,model&step=day&since=7d&until=...`."""
+        assert self._reader is not None
+        try:
+            want = wanted(request.query, now_ms())
+        except ValueError as error:
+            return _json({"error": str(error)}, 400)
+        try:
+            return _json({"rows": await self._reader.table(want)})
+        except StoreAway as error:
+            return _json({"error": str(error)}, 503)
+
     # -- while the journal fails -------------------------------------------------------------------
 
     def _fail(self, error: JournalFailed) -> None:
@@ -139,29 +180,34 @@ class Plugin:
         self._failing = True
         self._gateway.trouble(NAME, f"the journal cannot be written: {error}")
 
-    def _put_off(self, key: str, line: bytes) -> None:
-        """Keep a closing for later: what was open when the journal failed, and refusals."""
-        assert self._journal is not None
-        if self._journal.is_open(key):
-            self._late.append((key, line))
-
     async def _retry(self) -> None:
         while True:
             await asyncio.sleep(RETRY_S)
             journal, gateway = self._journal, self._gateway
             if not self._failing or journal is None or gateway is None:
                 continue
+            late = len(self._late)
             try:
-                journal.renew()
-                while self._late:
-                    journal.close(*self._late[0])
-                    self._late.popleft()
+                self._resume(journal)
             except JournalFailed as error:
                 self._fail(error)
                 continue
             self._failing = False
             gateway.trouble(NAME, None)
-            log.warning("journal_works_again", late=len(self._late))
+            log.warning("journal_works_again", late=late)
+
+    def _resume(self, journal: Journal) -> None:
+        journal.renew()
+        while self._late:
+            journal.close(*self._late[0])
+            self._late.popleft()
+
+    def _leave(self, journal: Journal) -> list[bytes]:
+        """At the end: what no journal can take, the store may."""
+        if self._late:
+            with contextlib.suppress(JournalFailed):
+                self._resume(journal)
+        return [line for _, line in self._late]
 
 
 class _Durable(Plugin):
@@ -198,3 +244,7 @@ def _refusal() -> OwnFault:
         code="ledger_unavailable",
         headers=((b"Retry-After", b"5"),),
     )
+
+
+def _json(value: object, status: int = 200) -> web.Response:
+    return web.Response(body=orjson.dumps(value), status=status, content_type="application/json")

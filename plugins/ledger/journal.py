@@ -18,7 +18,7 @@ import errno
 import fcntl
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Final
 
@@ -288,7 +288,7 @@ def lines_of(descriptor: int, start: int, end: int | None = None) -> tuple[list[
     return data[:whole].split(b"\n")[:-1], start + whole
 
 
-def left_behind(folder: Path) -> Iterator[list[File]]:
+def left_behind(folder: Path) -> Generator[list[File], None, None]:
     """The files of processes that are gone, process by process, locked by us until each is closed
     or dropped.
 
@@ -297,11 +297,13 @@ def left_behind(folder: Path) -> Iterator[list[File]]:
     """
     for process in sorted({_process_of(path) for path in folder.glob(f"*{SUFFIX}")}):
         files: list[File] = []
-        if _lock_all(folder, process, files):
-            yield files
-        for file in files:
-            if not file.is_gone:
-                file.close()
+        try:
+            if _lock_all(folder, process, files):
+                yield files
+        finally:
+            for file in files:
+                if not file.is_gone:
+                    file.close()
 
 
 def _process_of(path: Path) -> str:

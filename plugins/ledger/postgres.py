@@ -15,12 +15,12 @@ import asyncpg
 import orjson
 
 from .migrating import migrations
-from .records import DIMENSIONS, SUMS, Entry, bills_of, sums_of, without
-from .stores import StoreAway
+from .records import DIMENSIONS, SUMS, Bill, Entry, bills_of, made, sums_of, without
+from .stores import ID_MAX, Refused, StoreAway, hours, id_at
 
 CONNECT_S: Final = 10.0
 # A statement that takes longer has met a frozen server.
-COMMAND_S: Final = 30.0
+COMMAND_S: Final = 20.0
 _PAGE: Final = 1_000
 # Any number, so long as no other program on the same database takes it (pg_advisory_xact_lock).
 _MIGRATION_LOCK: Final = 0x77656972
@@ -34,55 +34,49 @@ class PostgresStore:
         self._db: asyncpg.Connection | None = None
 
     async def open(self) -> None:
-        async with _away():
-            await self._migrate(await self._connected())
+        async with self._connected() as db:
+            await _migrate(db)
 
     async def close(self) -> None:
         db, self._db = self._db, None
         if db is not None:
-            async with _away():
+            with _away():
                 await db.close(timeout=CONNECT_S)
 
     async def progress(self, journals: Iterable[str]) -> dict[str, int]:
-        async with _away():
-            db = await self._connected()
+        async with self._connected() as db:
             rows = await db.fetch(
                 'SELECT journal, "offset" FROM progress WHERE journal = ANY($1::text[])',
                 list(journals),
             )
             return {row[0]: row[1] for row in rows}
 
-    async def add(self, entries: Sequence[Entry], journal: str, offset: int) -> None:
-        async with _away():
-            db = await self._connected()
-            async with db.transaction():
+    async def add(self, entries: Sequence[Entry], journal: str | None, offset: int) -> None:
+        async with self._connected() as db, db.transaction():
+            if journal is not None:
                 taken = await db.fetchval(
-                    'SELECT "offset" FROM progress WHERE journal = $1', journal
-                )
-                if taken is not None and taken >= offset:
-                    return
-                if entries:
-                    await self._take(db, list(entries))
-                await db.execute(
                     "INSERT INTO progress VALUES ($1, $2) "
-                    'ON CONFLICT (journal) DO UPDATE SET "offset" = excluded."offset"',
+                    'ON CONFLICT (journal) DO UPDATE SET "offset" = excluded."offset" '
+                    'WHERE progress."offset" < excluded."offset" RETURNING "offset"',
                     journal,
                     offset,
                 )
+                if taken is None:
+                    return
+            if entries:
+                await _take(db, [_without_nul(entry) for entry in entries])
 
     async def forget(self, journals: Iterable[str]) -> None:
-        async with _away():
-            db = await self._connected()
+        async with self._connected() as db:
             await db.execute("DELETE FROM progress WHERE journal = ANY($1::text[])", list(journals))
 
     async def entries(
         self, *, since_ms: int = 0, until_ms: int | None = None
     ) -> AsyncIterator[Entry]:
-        low = uuid.UUID(bytes=since_ms.to_bytes(6, "big") + bytes(10))
-        high = uuid.UUID(bytes=(until_ms or (1 << 48) - 1).to_bytes(6, "big") + b"\xff" * 10)
+        low = uuid.UUID(bytes=id_at(since_ms))
+        high = uuid.UUID(bytes=ID_MAX if until_ms is None else id_at(until_ms))
         while True:
-            async with _away():
-                db = await self._connected()
+            async with self._connected() as db:
                 rows = await db.fetch(
                     "SELECT id, entry::text FROM entries WHERE id > $1 AND id < $2 "
                     "ORDER BY id LIMIT $3",
@@ -96,86 +90,194 @@ class PostgresStore:
                 return
             low = rows[-1][0]
 
-    async def sums(self) -> Mapping[tuple[Any, ...], Sequence[int]]:
-        async with _away():
-            db = await self._connected()
-            rows = await db.fetch(f"SELECT {_NAMES} FROM rollups")  # noqa: S608 - our own names
-        size = len(DIMENSIONS)
-        return {tuple(row)[:size]: [int(value) for value in tuple(row)[size:]] for row in rows}
+    @contextlib.asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[None]:
+        async with (
+            self._connected() as db,
+            db.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            yield
 
-    async def expire(self, before_ms: int, limit: int) -> int:
-        async with _away():
-            db = await self._connected()
-            bound = uuid.UUID(bytes=before_ms.to_bytes(6, "big") + bytes(10))
+    async def has(self, ids: Sequence[bytes]) -> set[bytes]:
+        async with self._connected() as db:
+            rows = await db.fetch(
+                "SELECT id FROM entries WHERE id = ANY($1::uuid[])",
+                [uuid.UUID(bytes=id_) for id_ in ids],
+            )
+            return {row[0].bytes for row in rows}
+
+    async def sums(
+        self,
+        by: Sequence[str] = DIMENSIONS,
+        *,
+        since_ms: int = 0,
+        until_ms: int | None = None,
+    ) -> Mapping[tuple[Any, ...], Sequence[int]]:
+        names = [name for name in DIMENSIONS if name in by]
+        columns = _quoted(names)
+        wanted = ", ".join([*columns, *(f"sum({name})" for name in SUMS)])
+        text = f"SELECT {wanted} FROM rollups WHERE hour >= $1 AND hour < $2"  # noqa: S608 - ours
+        if names:
+            text += f" GROUP BY {', '.join(columns)}"
+        async with self._connected() as db:
+            rows = [tuple(row) for row in await db.fetch(text, *hours(since_ms, until_ms))]
+        places = [names.index(name) for name in by]
+        return {
+            tuple(row[place] for place in places): [int(value) for value in row[len(names) :]]
+            for row in rows
+            if row[len(names)] is not None  # the sum of nothing
+        }
+
+    async def bound_of(self, bytes_max: int) -> bytes | None:
+        async with self._connected() as db:
+            # What was deleted keeps its room in the table, so its size says nothing.
+            count = await db.fetchval("SELECT count(*) FROM entries")
+            each = await db.fetchval(
+                "SELECT avg(pg_column_size(entry)) FROM (SELECT entry FROM entries LIMIT 1000) _"
+            )
+            over = count * (int(each or 0) + _ROW_BYTES) - bytes_max
+            if over <= 0:
+                return None
+            gone = over // (int(each) + _ROW_BYTES)
+            bound = await db.fetchval("SELECT id FROM entries ORDER BY id LIMIT 1 OFFSET $1", gone)
+        return None if bound is None else bytes(bound.bytes)
+
+    async def expire(self, bound: bytes, limit: int) -> int:
+        async with self._connected() as db:
+            below = uuid.UUID(bytes=bound)
             said = await db.execute(
                 "DELETE FROM entries WHERE id IN "
                 "(SELECT id FROM entries WHERE id < $1 ORDER BY id LIMIT $2)",
-                bound,
+                below,
                 limit,
             )
-            return int(said.rpartition(" ")[2])
+            gone = int(said.rpartition(" ")[2])
+            if gone < limit:
+                await db.execute("DELETE FROM billed WHERE id < $1", below)
+            return gone
 
-    async def size_bytes(self) -> int:
-        async with _away():
-            db = await self._connected()
-            return int(await db.fetchval("SELECT pg_total_relation_size('entries')"))
-
-    async def _connected(self) -> asyncpg.Connection:
-        if self._db is None or self._db.is_closed():
-            self._db = await asyncpg.connect(
-                self._address, timeout=CONNECT_S, command_timeout=COMMAND_S
-            )
-        return self._db
-
-    async def _migrate(self, db: asyncpg.Connection) -> None:
-        """Bring the schema up to date; several gateways may try at once."""
-        known = migrations("postgres")
-        async with db.transaction():
-            await db.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
-            await db.execute("CREATE TABLE IF NOT EXISTS ledger_schema (version int NOT NULL)")
-            version = await db.fetchval("SELECT max(version) FROM ledger_schema") or 0
-            if version > known[-1][0]:
-                raise StoreAway(
-                    f"postgresql: the schema is {version}, newer than this version's "
-                    f"{known[-1][0]}: it was written by a newer Weir"
+    @contextlib.asynccontextmanager
+    async def _connected(self) -> AsyncIterator[asyncpg.Connection]:
+        """The connection. One that met a trouble is not used again: nobody knows its state."""
+        with _away():
+            if self._db is None or self._db.is_closed():
+                self._db = await asyncpg.connect(
+                    self._address, timeout=CONNECT_S, command_timeout=COMMAND_S
                 )
-            for number, text in known:
-                if number > version:
-                    await db.execute(text)
-                    await db.execute("INSERT INTO ledger_schema VALUES ($1)", number)
+            db = self._db
+            try:
+                yield db
+            except BaseException as error:
+                if not isinstance(error, _REFUSALS) and self._db is db:
+                    self._db = None
+                    db.terminate()
+                raise
 
-    async def _take(self, db: asyncpg.Connection, entries: list[Entry]) -> None:
-        ids = [uuid.UUID(bytes=entry.id) for entry in entries]
-        rows = await db.fetch("SELECT id FROM entries WHERE id = ANY($1::uuid[])", ids)
-        there = {row[0].bytes for row in rows}
-        fresh = [entry for entry in entries if entry.id not in there]
-        for place, entry in enumerate(fresh):
-            for bill in bills_of(entry):
-                first = await self._billed_by(db, entry, bill.provider, bill.response_id)
-                if bill.reported and first != entry.id:
-                    fresh[place] = without(fresh[place], bill, str(uuid.UUID(bytes=first)))
-        await db.execute(
-            "INSERT INTO entries SELECT * FROM unnest($1::uuid[], $2::jsonb[]) "
-            "ON CONFLICT DO NOTHING",
-            [uuid.UUID(bytes=entry.id) for entry in fresh],
-            [entry.text.rstrip().decode() for entry in fresh],
-        )
-        await db.executemany(_ADD, [(*group, *sums) for group, sums in sums_of(fresh).items()])
 
-    async def _billed_by(
-        self, db: asyncpg.Connection, entry: Entry, provider: str, response_id: str
-    ) -> bytes:
-        """The entry that counted this answer first, which may be this one."""
-        await db.execute(
-            "INSERT INTO billed VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-            provider,
-            response_id,
-            uuid.UUID(bytes=entry.id),
-        )
-        first: uuid.UUID = await db.fetchval(
-            "SELECT id FROM billed WHERE provider = $1 AND response_id = $2", provider, response_id
-        )
-        return first.bytes
+# What a row takes beside its entry: its header, its id, and the index.
+_ROW_BYTES: Final = 80
+_REFUSALS: Final = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+)
+
+
+@contextlib.contextmanager
+def _away() -> Any:
+    """Turn what asyncpg says into what the shipper understands."""
+    try:
+        yield
+    except _REFUSALS as error:
+        raise Refused(f"postgresql: {error}") from error
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        raise StoreAway(f"postgresql: {error or type(error).__name__}") from error
+
+
+async def _migrate(db: asyncpg.Connection) -> None:
+    """Bring the schema up to date; several gateways may try at once."""
+    known = migrations("postgres")
+    async with db.transaction():
+        await db.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
+        await db.execute("SET LOCAL client_min_messages = warning")
+        await db.execute("CREATE TABLE IF NOT EXISTS ledger_schema (version int NOT NULL)")
+        version = await db.fetchval("SELECT max(version) FROM ledger_schema") or 0
+        if version > known[-1][0]:
+            raise StoreAway(
+                f"postgresql: the schema is {version}, newer than this version's "
+                f"{known[-1][0]}: it was written by a newer Weir"
+            )
+        for number, text in known:
+            if number > version:
+                await db.execute(text)
+                await db.execute("INSERT INTO ledger_schema VALUES ($1)", number)
+
+
+async def _take(db: asyncpg.Connection, entries: Sequence[Entry]) -> None:
+    # In one order, whoever adds, so that two of them cannot wait for each other.
+    by_id = {entry.id: entry for entry in sorted(entries, key=_id)}
+    # Who inserts it counts it: a process that died may still have a transaction under way.
+    rows = await db.fetch(
+        "INSERT INTO entries SELECT * FROM unnest($1::uuid[], $2::jsonb[]) "
+        "ON CONFLICT DO NOTHING RETURNING id",
+        [uuid.UUID(bytes=id_) for id_ in by_id],
+        [entry.text.decode() for entry in by_id.values()],
+    )
+    fresh = [by_id[row[0].bytes] for row in rows]
+    for place, entry in enumerate(fresh):
+        for bill in bills_of(entry):
+            earlier = await _billed_before(db, entry, bill)
+            if earlier is not None:
+                fresh[place] = without(fresh[place], bill, str(earlier))
+        if fresh[place] is not entry:
+            await db.execute(
+                "UPDATE entries SET entry = $2::jsonb WHERE id = $1",
+                uuid.UUID(bytes=entry.id),
+                fresh[place].text.decode(),
+            )
+    sums = sorted(sums_of(fresh).items())  # in one order, again
+    await db.executemany(_ADD, [(*group, *found) for group, found in sums])
+
+
+def _id(entry: Entry) -> bytes:
+    return entry.id
+
+
+async def _billed_before(db: asyncpg.Connection, entry: Entry, bill: Bill) -> uuid.UUID | None:
+    """The entry that has counted this answer, where one of the two only asked again."""
+    own = uuid.UUID(bytes=entry.id)
+    said = await db.execute(
+        "INSERT INTO billed VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        bill.provider,
+        bill.response_id,
+        own,
+        bill.reported,
+    )
+    if said == "INSERT 0 1":
+        return None
+    first, reported = await db.fetchrow(
+        "SELECT id, reported FROM billed WHERE provider = $1 AND response_id = $2",
+        bill.provider,
+        bill.response_id,
+    )
+    return first if (bill.reported or reported) and first != own else None
+
+
+def _without_nul(entry: Entry) -> Entry:
+    """PostgreSQL's texts hold no U+0000, and a caller may say any name."""
+    if b"\\u0000" not in entry.text:
+        return entry
+    return made(_replaced(entry.document))
+
+
+def _replaced(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    if isinstance(value, dict):
+        return {_replaced(name): _replaced(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_replaced(inner) for inner in value]
+    return value
 
 
 def _quoted(names: Iterable[str]) -> list[str]:
@@ -189,12 +291,3 @@ _ADD: Final = (
     f"ON CONFLICT ({', '.join(_quoted(DIMENSIONS))}) DO UPDATE SET "
     + ", ".join(f"{name} = rollups.{name} + excluded.{name}" for name in SUMS)
 )
-
-
-@contextlib.asynccontextmanager
-async def _away() -> AsyncIterator[None]:
-    """Turn what asyncpg says into what the shipper understands."""
-    try:
-        yield
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-        raise StoreAway(f"postgresql: {error or type(error).__name__}") from error

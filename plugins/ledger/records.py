@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -174,7 +174,7 @@ def sums_of(entries: Iterable[Entry]) -> Sums:
         document = entry.document
         get = document.get
         hour = entry.at_ms // HOUR_MS
-        attempts = get("attempts") or ({},)
+        attempts: Sequence[dict[str, Any]] = get("attempts") or ({},)
         last = attempts[-1]
         for attempt in attempts:
             provider = attempt.get("provider", get("provider"))

@@ -18,6 +18,8 @@ from .stores import ID_MAX, Refused, StoreAway, hours, id_at
 
 BUSY_S: Final = 5.0
 _PAGE: Final = 1_000
+# Twice the usual: an entry that takes more than a quarter of a page gets one of its own.
+_PAGE_BYTES: Final = 8192
 # Where SQLite counts a bound variable: below its smallest limit of 999.
 _ASKED_AT_ONCE: Final = 500
 
@@ -43,6 +45,7 @@ class SqliteStore:
                 self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
             )
             try:
+                db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new file
                 db.execute("PRAGMA journal_mode = WAL")
                 db.execute(f"PRAGMA synchronous = {self._synchronous}")
                 _migrate(db)
@@ -96,6 +99,16 @@ class SqliteStore:
             if len(rows) < _PAGE:
                 return
             low = rows[-1][0]
+
+    @contextlib.asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[None]:
+        with _away():
+            self.db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            with _away():
+                self.db.execute("ROLLBACK")
 
     async def has(self, ids: Sequence[bytes]) -> set[bytes]:
         with _away():

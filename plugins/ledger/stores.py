@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
@@ -50,6 +51,9 @@ class Store(Protocol):
 
     def entries(self, *, since_ms: int = 0, until_ms: int | None = None) -> AsyncIterator[Entry]:
         """All entries of a span of time, oldest first."""
+
+    def snapshot(self) -> AbstractAsyncContextManager[None]:
+        """Read inside of this as of one moment, and write nothing."""
 
     async def has(self, ids: Sequence[bytes]) -> set[bytes]:
         """Those of some ids whose entries are there."""

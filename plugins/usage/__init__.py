@@ -12,6 +12,7 @@ for before (a poll, a batch's results) is marked `reported`.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -47,13 +48,18 @@ _FIELDS: Final = (
     (b"x-amzn-bedrock-cache-read-input-token-count", "cache_read"),
     (b"x-amzn-bedrock-cache-write-input-token-count", "cache_write"),
 )
-_PLAIN: Final = (b"identity", b"gzip", b"x-gzip", b"deflate")
+_KIND: Final = frozenset({b"content-type"})
+_CODING: Final = frozenset({b"content-encoding"})
+_READABLE: Final = (b"identity", b"gzip", b"x-gzip", b"deflate")
 # Text shrinks to a third or so, and the frames of events to next to nothing.
 _PACKED_BYTES_PER_TOKEN: Final = 2
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """ask: Ask for a stream's usage where the caller did not and the provider's row allows it."""
+    """What it asks for.
+
+    ask: Ask for a stream's usage where the caller did not and the provider's row allows it.
+    """
 
     ask: bool = True
 
@@ -103,12 +109,13 @@ class Plugin:
         attempt = exchange.attempt
         if note is None or not note.asked or attempt is None or attempt.response is None:
             return None
-        kind = attempt.response.get(b"content-type")
-        if kind is None or not kind.lower().startswith(b"text/event-stream"):
+        fields = attempt.response
+        kind = fields.among(_KIND)
+        if not kind or _plain(kind[0][1]) != b"text/event-stream":
             return None  # nothing of ours is in it, so it keeps its length
-        coding = attempt.response.get(b"content-encoding")
         # What cannot be read cannot be edited; better one chunk too many than no answer.
-        return Stripper() if coding is None or coding.strip().lower() in _PLAIN else None
+        readable = all(coding.strip().lower() in _READABLE for _, coding in fields.among(_CODING))
+        return Stripper() if readable else None
 
     @hookimpl
     def tap(self, exchange: Exchange, side: str) -> Any:
@@ -139,7 +146,8 @@ def _watcher(exchange: Exchange, attempt: Attempt) -> Watcher | None:
         return Session()
     if fields is None or status is None or status >= 400:
         return None
-    kind = (fields.get(b"content-type") or b"").partition(b";")[0].strip().lower()
+    found = fields.among(_KIND)
+    kind = _plain(found[0][1]) if found else b""
     posted = exchange.method == b"POST"
     if kind == b"text/event-stream":
         return Events()
@@ -154,6 +162,12 @@ def _watcher(exchange: Exchange, attempt: Attempt) -> Watcher | None:
     if kind in (b"application/x-ndjson", b"application/jsonl", b"application/x-jsonlines"):
         return Lines()
     return None
+
+
+@lru_cache(256)
+def _plain(kind: bytes) -> bytes:
+    """A type without its parameters, in small letters."""
+    return kind.partition(b";")[0].strip().lower()
 
 
 def _seen(exchange: Exchange, attempt: Attempt, watcher: Watcher) -> Usage | None:
@@ -195,14 +209,14 @@ def _note_error(exchange: Exchange, document: object) -> None:
 
 
 def _written(exchange: Exchange, attempt: Attempt, watcher: Watcher) -> int:
-    coding = attempt.response.get(b"content-encoding") if attempt.response is not None else None
-    if coding is not None and watcher.usage.problem is not None:
+    coded = attempt.response is not None and attempt.response.among(_CODING)
+    if coded and watcher.usage.problem is not None:
         return exchange.bytes_sent // _PACKED_BYTES_PER_TOKEN  # it could not be unpacked
     return watcher.written()
 
 
 def _read_fields(attempt: Attempt, usage: Usage) -> None:
-    if usage.is_known or attempt.response is None:
+    if attempt.response is None or usage.is_known:
         return
     for name, side in _FIELDS:
         value = attempt.response.get(name)

@@ -40,10 +40,17 @@ def asked(body: bytes, document: dict[str, Any] | None) -> bytes:
 class Stripper:
     """Takes the answer to our question out of a stream."""
 
-    __slots__ = ()
+    __slots__ = ("_end", "_rest")
+
+    def __init__(self) -> None:
+        # How the last chunk with a null ended, and how it did without; most end alike.
+        self._end = b"\0"
+        self._rest = b""
 
     def event(self, event: Event) -> Iterable[Event]:
         raw = event.raw
+        if raw.endswith(self._end):
+            return (Event(raw[: -len(self._end)] + self._rest),)
         at = raw.find(b'"usage"')
         if at < 0:
             return (event,)
@@ -52,6 +59,7 @@ class Stripper:
             rest = raw[found.end() :]
             # One brace closes the chunk: so this is a member of its own, and no text.
             if rest.count(b"}") == 1 and b'"usage"' not in rest and found.start() < at:
+                self._end, self._rest = raw[found.start() :], rest
                 return (Event(raw[: found.start()] + rest),)
         return _told_apart(event)
 

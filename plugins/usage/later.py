@@ -32,8 +32,8 @@ def is_report(method: bytes, path: bytes, usage: Usage) -> bool:
     """
     if method == b"GET":
         return True
-    named = usage.response_id
-    return named is not None and named.encode() in path.partition(b"?")[0].split(b"/")
+    named = None if usage.response_id is None else usage.response_id.encode()
+    return named is not None and named in path and named in path.partition(b"?")[0].split(b"/")
 
 
 class Results(Lines):

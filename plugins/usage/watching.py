@@ -15,6 +15,7 @@ from gateway import Usage, may_tell, read_usage
 
 from .aws import MessageSplitter, inner_of
 from .guessing import Written
+from .likeness import Likeness
 
 if TYPE_CHECKING:
     from gateway import Event
@@ -31,18 +32,13 @@ _REASON: Final = re.compile(rb'[rR]eason"\s*+:\s*+"')
 
 
 class Watcher:
-    """What all watchers do: fold what is said into `usage`, and guess how much was written."""
+    """What all watchers do: fold what is said into `usage`."""
 
-    __slots__ = ("_counted", "_counts", "_looks", "_read", "_reason", "_written", "usage")
+    __slots__ = ("is_pending", "usage")
 
     def __init__(self) -> None:
         self.usage = Usage()
-        self._read = 0
-        self._looks = LOOKS_FOR_MODEL
-        self._counts: bytes | None = None
-        self._reason: bytes | None = None
-        self._written = Written()
-        self._counted = -1  # how many parts had come when counts were told
+        self.is_pending = False  # the answer says that its counts come later
 
     def failed(self, error: Exception) -> None:
         """The gateway shows no more: the answer cannot be read, or a watcher raised."""
@@ -50,6 +46,32 @@ class Watcher:
 
     def end(self) -> None:
         """Read what was kept; nothing comes any more. ValueError where it is broken."""
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the provider's own count is of all that came."""
+        return self.usage.output is not None
+
+    def written(self) -> int:
+        """Guess the tokens that were seen."""
+        return 0
+
+
+class Streamed(Watcher):
+    """A stream of documents."""
+
+    __slots__ = ("_counted", "_counts", "_looks", "_read", "_reason", "_written")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._read = 0
+        self._looks = LOOKS_FOR_MODEL
+        self._counts: bytes | None = None
+        self._reason: bytes | None = None
+        self._written = Written()
+        self._counted = -1  # how many parts had come when counts were told
+
+    def end(self) -> None:
         reason, self._reason = self._reason, None
         counts, self._counts = self._counts, None
         for kept in (reason, counts):
@@ -57,17 +79,10 @@ class Watcher:
                 read_usage(orjson.loads(kept), self.usage)
 
     @property
-    def is_pending(self) -> bool:
-        """Whether the answer says that its counts come later."""
-        return False
-
-    @property
     def is_counted(self) -> bool:
-        """Whether the provider's own count is of all that came."""
         return self._counted == self._written.parts and self.usage.output is not None
 
     def written(self) -> int:
-        """Guess the tokens that were seen."""
         return self._written.tokens()
 
     def _look(self, data: bytes) -> None:
@@ -90,20 +105,30 @@ class Watcher:
         read_usage(orjson.loads(data), self.usage)
 
 
-class Events(Watcher):
+class Events(Streamed):
     """Server-sent events."""
 
-    __slots__ = ()
+    __slots__ = ("_likeness",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._likeness = Likeness()
 
     def event(self, event: Event) -> None:
         raw = event.raw
-        if b'elta":' in raw or b'"choices"' in raw or b'"candidates"' in raw:
+        if self._likeness.holds(raw):
+            self._written.part(raw)
+            return
+        is_part = b'elta":' in raw or b'"choices"' in raw or b'"candidates"' in raw
+        if is_part:
             self._written.part(raw)
         if may_tell(raw) or (self._looks > 0 and self.usage.model is None):
             self._look(event.data)
+        elif is_part:
+            self._likeness.learn(raw)
 
 
-class Messages(Watcher):
+class Messages(Streamed):
     """Amazon's event stream."""
 
     __slots__ = ("_splitter",)
@@ -121,7 +146,7 @@ class Messages(Watcher):
                 self._look(inner)
 
 
-class Lines(Watcher):
+class Lines(Streamed):
     """One JSON document a line: Ollama's own streams."""
 
     __slots__ = ("_rest", "_skips")

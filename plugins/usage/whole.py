@@ -26,7 +26,7 @@ class Whole(Watcher):
     document: what it decodes to, if it was decoded and speaks of an error.
     """
 
-    __slots__ = ("_always", "_held", "_pending", "_size", "_start", "document")
+    __slots__ = ("_always", "_held", "_size", "_start", "document")
 
     def __init__(self, *, always: bool) -> None:
         super().__init__()
@@ -34,7 +34,6 @@ class Whole(Watcher):
         self._held: bytes | bytearray = b""
         self._start = b""
         self._size = 0
-        self._pending = False
         self.document: object = None
 
     def __call__(self, data: bytes) -> None:
@@ -49,14 +48,6 @@ class Whole(Watcher):
         if self._size > WHOLE_BYTES_MAX:
             self._shorten()
 
-    @property
-    def is_pending(self) -> bool:
-        return self._pending
-
-    @property
-    def is_counted(self) -> bool:
-        return self.usage.output is not None
-
     def end(self) -> None:
         held = bytes(self._held)
         if not held or not (self._always or may_tell(held)):
@@ -67,7 +58,7 @@ class Whole(Watcher):
         document = orjson.loads(held)
         read_usage(document, self.usage)
         if isinstance(document, dict):
-            self._pending = document.get("status") in ("queued", "in_progress")
+            self.is_pending = document.get("status") in ("queued", "in_progress")
         if b'"error"' in held:
             self.document = document
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from gateway.tcp import bytes_acked, is_gone, reset, round_trip_ns, unsent
+from gateway.tcp import bytes_acked, is_gone, reset, round_trip_ns, unread, unsent
 from tests.gateway.ends import Listening, run, until
 
 Pair = tuple[socket.socket, socket.socket]
@@ -151,6 +151,19 @@ def test_what_the_other_end_has_no_room_for_is_unsent_and_what_it_has_is_not(pai
     assert unsent(ours) < before
 
 
+def test_what_came_and_nobody_read_is_unread_and_an_end_is_no_byte(pair):
+    ours, theirs = pair
+    assert unread(ours) == 0
+    theirs.sendall(b"x" * 10)
+    assert comes_true(lambda: unread(ours) == 10)
+    ours.recv(4)
+    theirs.close()
+    assert comes_true(lambda: is_gone(ours))
+    assert unread(ours) == 6
+    ours.recv(6)
+    assert unread(ours) == 0
+
+
 def test_a_round_trip_on_one_machine_takes_less_than_a_second_and_some_time(pair):
     pair[0].sendall(b"x" * 1000)
     assert comes_true(lambda: 0 < round_trip_ns(pair[0]) < 1_000_000_000)
@@ -162,7 +175,7 @@ def test_a_socket_that_is_closed_can_be_asked_and_told(pair):
     reset(ours)
 
     assert bytes_acked(ours) is None
-    assert (unsent(ours), round_trip_ns(ours)) == (0, 0)
+    assert (unread(ours), unsent(ours), round_trip_ns(ours)) == (0, 0, 0)
     assert is_gone(ours) is False
 
 

@@ -90,7 +90,7 @@ def breaks(body: bytes, kind: bytes = SSE) -> Callable[[Visit], None]:
     def script(visit: Visit) -> None:
         visit.read()
         visit.send(head(200, (b"Content-Type", kind), CHUNKED) + chunk(body))
-        visit.reset()
+        visit.fin()
 
     return script
 

@@ -124,14 +124,13 @@ def test_a_message_that_was_not_shown_is_said():
     assert session.usage.problem == "a message was too long to be read"
 
 
-def test_few_messages_are_decoded(monkeypatch):
-    decoded = []
-    monkeypatch.setattr(
-        "plugins.usage.session.orjson.loads", lambda data: decoded.append(data) or {}
-    )
-    told(*[AUDIO] * 100, done(1))
+def test_only_what_may_tell_is_decoded():
+    session = Session()
+    session.message("down", "text", orjson.dumps(AUDIO)[:-1])  # decoding it would raise
+    session.message("down", "text", orjson.dumps(done(1)))
+    session.end()
 
-    assert len(decoded) == 1
+    assert session.usage.output == 300
 
 
 def test_a_message_that_is_no_object_is_nothing():

@@ -1,0 +1,297 @@
+"""Keeps spending within budgets: what a request may cost is reserved before it is sent.
+
+Rules are in money or tokens, per key, team, user, provider, model, metadata or gateway, and in
+windows from a minute to a year. A request reserves the most that it may use, under all of its rules
+or none, and settles for what it did use. Counters are in the memory of one process; at its start
+they are read from the ledger, where that is enabled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Annotated, Any, Final
+
+import msgspec
+import orjson
+from aiohttp import web
+
+from gateway import (
+    SKIP,
+    Attempt,
+    Duration,
+    Endpoint,
+    Exchange,
+    Gateway,
+    GatewayError,
+    Head,
+    Secret,
+    StartError,
+    get_logger,
+    hookimpl,
+    parse_duration,
+)
+
+from .alerts import Alerts
+from .ceiling import Ceiling
+from .counters import Counter, Store, Tally
+from .demand import demand_of
+from .holds import Entries, Note, Prices
+from .rebuilding import Ledger, Past
+from .refusing import blind
+from .reporting import rule_document
+from .reserving import Desk
+from .rules import Limit, Rule
+from .windows import now_ms, window_of, zone_of
+
+log = get_logger("budget")
+
+NAME: Final = "budget"
+LEDGER: Final = "ledger"
+# How long one look at a ledger waits for what dead processes left, and the pause behind one that
+# failed.
+RECOVERY_S: Final = 60.0
+RETRY_S: Final = 1.0
+_KIND: Final = frozenset({b"content-type"})
+_CODING: Final = frozenset({b"content-encoding"})
+_READABLE: Final = (b"", b"identity", b"gzip", b"x-gzip", b"deflate")
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What may be spent.
+
+    rules: The budgets, a table each; the README lists their keys.
+    webhook: Where alerts are posted to, as JSON; empty means nowhere. It is fixed at start.
+    webhook_secret: Signs them, HMAC-SHA256 in weir-signature.
+    webhook_patience: How long one is tried again.
+    counters_max: Counters kept at most, one for each rule and subject. It is fixed at start.
+    """
+
+    rules: tuple[Rule, ...] = ()
+    webhook: str = ""
+    webhook_secret: Secret | None = None
+    webhook_patience: Duration = parse_duration("5m")
+    counters_max: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 100_000
+
+    def __post_init__(self) -> None:
+        names = [rule.name for rule in self.rules]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"rules: two are named {twice}; give one another name")
+        if self.webhook and not self.webhook.startswith(("http://", "https://")):
+            raise ValueError('webhook: wanted an address such as "https://alerts.example/weir"')
+
+
+class Plugin:
+    """See the module's docstring."""
+
+    after = ("usage", "cost")
+    reads = "json"
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._store = Store(config.counters_max, now_ms)
+        patience_s = config.webhook_patience / 1e9
+        self._alerts = Alerts(config.webhook, config.webhook_secret, patience_s)
+        self._desk = Desk(self._store, None, self._alerts.tell)
+        self._prices: Prices | None = None
+        self._gateway: Gateway | None = None
+        self._in_force: dict[str, tuple[Config, Entries]] = {}
+        self._prefixes: dict[bytes, tuple[bytes, bytes, bytes]] = {}
+        self._is_blind = False  # until what was spent before has been read
+
+    def idle(self, config: Config) -> tuple[str, ...]:
+        if not config.rules:
+            return ("limit", "send", "answer", "rewrite", "settle")
+        stops = any(rule.stop_in_flight for rule in config.rules)
+        return () if stops else ("rewrite",)
+
+    # -- life --------------------------------------------------------------------------------------
+
+    @hookimpl
+    @asynccontextmanager
+    async def lifespan(self, gateway: Gateway) -> AsyncIterator[None]:
+        self._gateway = gateway
+        tables = [p.settings[NAME] for p in gateway.plans.values() if NAME in p.settings]
+        rules = [rule for table in tables for rule in table.rules]
+        if rules:
+            _check(gateway)
+        if any(Limit(rule).in_usd for rule in rules):
+            self._prices = gateway.require("prices")
+        self._desk = Desk(self._store, self._prices, self._alerts.tell)
+        for name, plan in gateway.plans.items():
+            if NAME in plan.settings:
+                self.entries(name, plan.settings[NAME])
+        async with self._alerts.running():
+            yield
+
+    @hookimpl
+    def endpoints(self, gateway: Gateway) -> list[Endpoint]:
+        """Every plugin has begun by now, so a ledger that stands behind this one is there."""
+        keeps = any(LEDGER in plan.plugins for plan in gateway.plans.values())
+        if keeps and self._every():
+            self._is_blind = True
+            gateway.trouble(NAME, "what was spent before has not been read from the ledger yet")
+            gateway.first(self._rebuild(gateway, gateway.require(LEDGER)), "budget-rebuild")
+        return [Endpoint("GET", "/api/budgets", self._report)]
+
+    def entries(self, name: str, config: Config) -> Entries:
+        """The rules of a gateway's settings, each with its counters."""
+        kept = self._in_force.get(name)
+        if kept is not None and kept[0] is config:
+            return kept[1]
+        found = []
+        for rule in config.rules:
+            limit = Limit(rule)
+            make = partial(window_of, limit.period, rule.window, zone_of(rule.zone))
+            tally = self._store.tally(limit.key, make)
+            for counter in tally.counters.values():
+                counter.told = limit.told_of(counter.spent)
+            found.append((limit, tally))
+        self._in_force[name] = (config, tuple(found))
+        self._store.keep(limit.key for limit, _ in self._every())
+        return tuple(found)
+
+    def _every(self) -> Entries:
+        """The rules of all gateways; those that share their counters once."""
+        found = {e[0].key: e for _, entries in self._in_force.values() for e in entries}
+        return tuple(found.values())
+
+    async def _rebuild(self, gateway: Gateway, ledger: Ledger) -> None:
+        while True:
+            past = Past(self._every(), self._prices)
+            try:
+                if await ledger.recovered(RECOVERY_S):
+                    await past.read(ledger)
+                    break
+                log.warning("budgets_wait_for_ledger")
+            except Exception as error:
+                log.warning("budgets_not_read", error=repr(error))
+                await asyncio.sleep(RETRY_S)
+        count = past.apply(self._store, self._desk)
+        self._is_blind = False
+        gateway.trouble(NAME, None)
+        log.info("budgets_read", counters=count)
+
+    # -- the line ----------------------------------------------------------------------------------
+
+    @hookimpl
+    def limit(self, exchange: Exchange) -> None:
+        demand = demand_of(exchange)
+        if demand is None:
+            return
+        entries = self.entries(exchange.gateway, exchange.settings[NAME])
+        if self._is_blind and any(limit.hard for limit, _ in entries):
+            raise blind()
+        note = exchange.notes[NAME] = Note(demand, entries)
+        provider = exchange.provider
+        if provider is not None:  # else it is known in `send`
+            self._desk.reserve(exchange, note, provider.name)
+
+    @hookimpl
+    def send(self, exchange: Exchange, attempt: Attempt) -> Any:
+        note = exchange.notes.get(NAME)
+        if note is None or (attempt.number == 0 and attempt.target.provider.name == note.provider):
+            return None
+        try:
+            self._desk.retarget(exchange, attempt, note)
+        except GatewayError:
+            refused = note.refused
+            if refused is not None and refused[0].is_by_provider and exchange.plan.pick:
+                return SKIP  # another target may have room
+            raise
+        return None
+
+    @hookimpl
+    def answer(self, exchange: Exchange, head: Head) -> None:
+        note = exchange.notes.get(NAME)
+        if note is None:
+            return
+        found = note.refused
+        if found is None:
+            found = _tightest(note)
+            if found is None:
+                return
+        limit, tally, counter = found
+        prefix = exchange.prefix
+        names = self._prefixes.get(prefix)
+        if names is None:
+            names = self._prefixes[prefix] = (
+                prefix + b"budget-limit",
+                prefix + b"budget-remaining",
+                prefix + b"budget-reset",
+            )
+        left = limit.amount - counter.spent - counter.reserved
+        reset_ms = counter.resets_ms(tally.window) - self._store.clock()
+        headers = head.headers
+        headers.set(names[0], limit.shown)
+        headers.set(names[1], limit.written(max(left, 0)).encode())
+        headers.set(names[2], b"%d" % max(-(-reset_ms // 1000), 0))
+
+    @hookimpl
+    def rewrite(self, exchange: Exchange) -> Ceiling | None:
+        note, attempt = exchange.notes.get(NAME), exchange.attempt
+        if note is None or attempt is None or attempt.response is None:
+            return None
+        stops = [hold.limit for hold in note.holds if hold.limit.rule.stop_in_flight]
+        if not stops or exchange.dialect is None or attempt.status != 200:
+            return None
+        kinds = attempt.response.among(_KIND)
+        if not kinds or not kinds[0][1].lstrip().lower().startswith(b"text/event-stream"):
+            return None
+        codings = attempt.response.among(_CODING)
+        if any(coding.strip().lower() not in _READABLE for _, coding in codings):
+            return None
+        held = note.demand.output
+        if held is None:
+            held = min(limit.output_default for limit in stops)
+        return Ceiling(self._desk, exchange, note, held)
+
+    @hookimpl
+    def settle(self, exchange: Exchange) -> None:
+        note = exchange.notes.get(NAME)
+        if note is not None:
+            self._desk.settle(exchange, note)
+        elif exchange.attempts and exchange.usage is not None:
+            entries = self.entries(exchange.gateway, exchange.settings[NAME])
+            self._desk.count(exchange, entries)
+
+    async def _report(self, request: web.Request) -> web.Response:
+        now = self._store.clock()
+        document = {"rules": [rule_document(*entry, now) for entry in self._every()]}
+        return web.Response(body=orjson.dumps(document), content_type="application/json")
+
+
+def _tightest(note: Note) -> tuple[Limit, Tally, Counter] | None:
+    """Of the rules that hold for an exchange the one with the least share left."""
+    best = None
+    best_left, best_of = 0, 1
+    for hold in note.holds:
+        limit, counter = hold.limit, hold.counter
+        left, of = limit.amount - counter.spent - counter.reserved, limit.amount
+        if best is None or left * best_of < best_left * of:
+            best, best_left, best_of = hold, left, of
+    return None if best is None else (best.limit, best.tally, best.counter)
+
+
+def _check(gateway: Gateway) -> None:
+    """What rules need. `StartError` with the way out."""
+    workers = gateway.config.server.workers
+    if workers > 1:
+        raise StartError(
+            f"budgets are counted in the memory of one process, and server.workers is {workers}; "
+            'set server.workers = 1, or take "budget" out of `enabled`'
+        )
+    for name, plan in gateway.plans.items():
+        rules = plan.settings[NAME].rules if NAME in plan.plugins else ()
+        needed = {"usage"} if rules else set()
+        if any(Limit(rule).in_usd for rule in rules):
+            needed.add("cost")
+        missing = sorted(needed - set(plan.plugins))
+        if missing:
+            raise StartError(
+                f'the gateway "{name}" has budgets and does not know what is used: enable '
+                f'{" and ".join(missing)} there, before "budget"'
+            )

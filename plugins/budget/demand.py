@@ -1,0 +1,106 @@
+"""How much a request may use at most, as far as it says."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes
+
+from gateway import BYTES_PER_TOKEN, Exchange, estimate_input
+
+# Where a request states the most output: OpenAI's old and new name and that of Responses and
+# Cohere, then Gemini's and Bedrock's tables.
+_MOST: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+_TABLES: Final = (
+    ("generationConfig", ("maxOutputTokens", "candidateCount")),
+    ("generation_config", ("max_output_tokens", "candidate_count")),
+    ("inferenceConfig", ("maxTokens", "")),
+)
+# Answers of these have no output that is counted.
+_SILENT: Final = (
+    b"embeddings",
+    b"mbedContent",
+    b"mbedContents",
+    b"count_tokens",
+    b"countTokens",
+    b"input_tokens",
+)
+_MODEL: Final = re.compile(rb"[?&]model=([^&]+)")
+
+
+class Demand:
+    """input: tokens of the request, guessed. output: the most of its answer; None if unsaid.
+
+    model: the one asked for, None where the request names none. tier: the service tier it names.
+    """
+
+    __slots__ = ("input", "model", "output", "tier")
+
+    def __init__(
+        self, model: str | None, input_tokens: int, output: int | None, tier: str | None
+    ) -> None:
+        self.model = model
+        self.input = input_tokens
+        self.output = output
+        self.tier = tier
+
+
+def demand_of(exchange: Exchange) -> Demand | None:
+    """What an exchange may use; None for one that uses nothing: it reads a list, or a result."""
+    method = exchange.method
+    if method != b"POST":
+        if method != b"GET" or exchange.headers.get(b"upgrade") is None:
+            return None
+        found = _MODEL.search(exchange.path)  # a session: what it says of itself is in its address
+        model = None if found is None else unquote_to_bytes(found[1]).decode("utf-8", "replace")
+        return Demand(model, 0, None, None)
+    body = exchange.body
+    path = exchange.path
+    is_silent = path.endswith(_SILENT) or (b"?" in path and path.split(b"?")[0].endswith(_SILENT))
+    output: int | None = 0 if is_silent else None
+    if body is None:
+        return Demand(exchange.model, _unread(exchange), output, None)
+    document = exchange.document
+    tier = None
+    if type(document) is dict:
+        if output is None:
+            output = _output(document)
+        tier = document.get("service_tier")
+        if type(tier) is not str:
+            tier = None
+    return Demand(exchange.model, estimate_input(body), output, tier)
+
+
+def _output(document: dict[str, Any]) -> int | None:
+    most = _count(document.get("max_tokens"))
+    for name in _MOST[1:]:
+        if name in document:
+            most = _larger(most, _count(document[name]))
+    times = _count(document.get("n")) or 1
+    if "best_of" in document:
+        times = max(times, _count(document["best_of"]) or 1)
+    for table, (name, number) in _TABLES:
+        if table in document:
+            settings = document[table]
+            if isinstance(settings, dict):
+                most = _larger(most, _count(settings.get(name)))
+                times = max(times, _count(settings.get(number)) or 1)
+    return None if most is None else most * times
+
+
+def _count(value: object) -> int | None:
+    if type(value) is float and 0 < value < float("inf"):
+        value = int(value)  # what does not fit into 64 bits is read as one, too
+    return value if type(value) is int and value > 0 else None
+
+
+def _larger(one: int | None, other: int | None) -> int | None:
+    return other if one is None or (other is not None and other > one) else one
+
+
+def _unread(exchange: Exchange) -> int:
+    """A body that nobody reads: JSON too large for it is text, anything else may be sound."""
+    if b"json" not in (exchange.headers.get(b"content-type") or b"").lower():
+        return 0
+    size = exchange.headers.get(b"content-length") or b""
+    return int(size) // BYTES_PER_TOKEN if size.isdigit() and len(size) < 16 else 0

@@ -1,0 +1,68 @@
+"""What an exchange holds under each of its rules, until it is settled."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from .counters import Counter, Tally
+from .demand import Demand
+from .rules import Limit
+
+Entry = tuple[Limit, Tally]
+Entries = tuple[Entry, ...]
+
+
+class Price(Protocol):
+    """What a model costs, as another plugin lends it."""
+
+    def worst(self, input_tokens: int, output_tokens: int, tier: str | None = None) -> int: ...
+
+
+class Prices(Protocol):
+    """The capability `prices`."""
+
+    def price(self, provider: str, model: str, gateway: str = "default") -> Price | None: ...
+
+
+class Hold:
+    """A reservation under one rule. provider: whose spending it is for; None is any."""
+
+    __slots__ = ("amount", "counter", "epoch", "limit", "provider", "tally")
+
+    def __init__(
+        self, entry: Entry, counter: Counter, epoch: int, amount: int, provider: str | None
+    ) -> None:
+        self.limit, self.tally = entry
+        self.counter = counter
+        self.epoch = epoch
+        self.amount = amount
+        self.provider = provider
+        counter.add(epoch, amount, 0)
+
+    def grow(self, amount: int) -> None:
+        """Hold so much more, or less."""
+        self.amount += amount
+        self.counter.add(self.epoch, amount, 0)
+
+    def room(self) -> int:
+        """How much more fits. A span that is over asks for nothing any more."""
+        counter = self.counter
+        if counter.epoch != self.epoch and not self.tally.window.is_rolling:
+            return self.limit.amount
+        return self.limit.amount - counter.spent - counter.reserved
+
+
+class Note:
+    """Of one exchange: what it may use, where it was priced for, and what it holds.
+
+    refused: the rule that refused it, and the counter, if one did.
+    """
+
+    __slots__ = ("demand", "entries", "holds", "provider", "refused")
+
+    def __init__(self, demand: Demand, entries: Entries) -> None:
+        self.demand = demand
+        self.entries = entries
+        self.holds: list[Hold] = []
+        self.provider: str | None = None
+        self.refused: tuple[Limit, Tally, Counter] | None = None

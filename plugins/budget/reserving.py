@@ -1,0 +1,290 @@
+"""Reserving what a request may cost, and putting what it did cost in the place of that.
+
+All of a request's rules are asked before anything is added, and nothing awaits in between: a
+request has all of its reservations or none. Money is that of an attempt's target. Where a request
+is tried again, what its earlier attempts may have been charged for their input stays reserved.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from gateway import Attempt, CallerFault, Exchange, Usage
+
+from .counters import Counter, Store, Tally
+from .demand import Demand
+from .holds import Entries, Entry, Hold, Note, Price, Prices
+from .refusing import crowded, spent_up, unpriced
+from .rules import Limit
+
+# Answers that may be asked for again are remembered by the provider's id, so that each is counted
+# once.
+BILLED_MAX: Final = 10_000
+
+
+class Desk:
+    """Where requests reserve and settle. tell: called once an amount has come past an alert."""
+
+    def __init__(
+        self, store: Store, prices: Prices | None, tell: Callable[[Limit, Tally, Counter], None]
+    ) -> None:
+        self._store = store
+        self._prices = prices
+        self._tell = tell
+        self._billed: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    # -- before ------------------------------------------------------------------------------------
+
+    def reserve(self, exchange: Exchange, note: Note, provider: str) -> None:
+        """Hold what the request may cost at that provider. `GatewayError` where a rule refuses."""
+        note.provider = provider
+        now = self._store.clock()
+        priced = False
+        price = None
+        wanted: list[tuple[Entry, Counter, int]] = []
+        taken: list[Counter] = []
+        for entry in note.entries:
+            limit, tally = entry
+            subject = limit.subject(exchange, provider)
+            if subject is None:
+                continue
+            if limit.in_usd and not priced:
+                price, priced = self._price(exchange, note, provider), True
+            amount = self._worst(limit, note.demand, price)
+            if amount is None:
+                continue
+            window = tally.window
+            if now >= window.until_ms or now < window.since_ms:
+                tally.turn(now)
+            counter = self._store.counter(tally, subject, taken)
+            if counter is None:
+                if limit.hard:
+                    raise crowded(limit)
+                continue
+            if limit.hard and amount > limit.amount - counter.spent - counter.reserved and amount:
+                raise self._refusal(note, limit, tally, counter, amount)
+            wanted.append((entry, counter, amount))
+            taken.append(counter)
+        note.holds = [
+            Hold(
+                entry,
+                counter,
+                counter.epoch,
+                amount,
+                provider if entry[0].is_by_provider else None,
+            )
+            for entry, counter, amount in wanted
+        ]
+
+    def retarget(self, exchange: Exchange, attempt: Attempt, note: Note) -> None:
+        """The same for an attempt that goes elsewhere, or once more: beside what those before it
+        may be charged for.
+        """
+        provider = attempt.target.provider.name
+        before = [each for each in exchange.attempts if each is not attempt and _is_charged(each)]
+        if note.provider is None and not before:
+            self.reserve(exchange, note, provider)
+            return
+        now = self._store.clock()
+        price = self._price(exchange, note, provider)
+        changes: list[tuple[Hold, int]] = []
+        fresh: list[tuple[Entry, Counter, int]] = []
+        for entry in note.entries:
+            limit, tally = entry
+            whose = provider if limit.is_by_provider else None
+            amount = self._worst(limit, note.demand, price)
+            subject = limit.subject(exchange, provider)
+            if amount is None or subject is None:
+                continue
+            amount += self._carried(exchange, note, limit, before, whose)
+            hold = next((h for h in note.holds if h.limit is limit and h.provider == whose), None)
+            if hold is not None:
+                more = amount - hold.amount
+                if limit.hard and more > 0 and more > hold.room():
+                    raise self._refusal(note, limit, tally, hold.counter, more)
+                changes.append((hold, more))
+                continue
+            tally.turn(now)
+            counter = self._store.counter(tally, subject, [each for _, each, _ in fresh])
+            if counter is None:
+                if limit.hard:
+                    raise crowded(limit)
+                continue
+            if limit.hard and amount and amount > limit.amount - counter.spent - counter.reserved:
+                raise self._refusal(note, limit, tally, counter, amount)
+            fresh.append((entry, counter, amount))
+        for hold in note.holds:  # where it does not go any more
+            if hold.provider is not None and hold.provider != provider:
+                left = self._carried(exchange, note, hold.limit, before, hold.provider)
+                hold.grow(left - hold.amount)
+        for hold, more in changes:
+            hold.grow(more)
+        for entry, counter, amount in fresh:
+            whose = provider if entry[0].is_by_provider else None
+            note.holds.append(Hold(entry, counter, counter.epoch, amount, whose))
+        note.provider = provider
+
+    def _worst(self, limit: Limit, demand: Demand, price: Price | None) -> int | None:
+        """The most it may add to a rule; None where that does not count it.
+
+        What names no model cannot be priced. It is let in for as long as anything is left.
+        """
+        output = demand.output
+        if output is None:
+            output = limit.output_default
+        if not limit.in_usd:
+            return demand.input + output
+        if price is not None:
+            return price.worst(demand.input, output, demand.tier)
+        if demand.model is None:
+            return 1
+        if limit.hard and limit.rule.unpriced == "refuse":
+            raise unpriced(limit)
+        return None
+
+    def _carried(
+        self,
+        exchange: Exchange,
+        note: Note,
+        limit: Limit,
+        before: Sequence[Attempt],
+        provider: str | None,
+    ) -> int:
+        found = 0
+        for attempt in before:
+            name = attempt.target.provider.name
+            if provider is not None and name != provider:
+                continue
+            if not limit.in_usd:
+                found += note.demand.input
+                continue
+            price = self._price(exchange, note, name)
+            if price is not None:
+                found += price.worst(note.demand.input, 0, note.demand.tier)
+        return found
+
+    def _price(self, exchange: Exchange, note: Note, provider: str) -> Price | None:
+        model = note.demand.model
+        if model is None or self._prices is None:
+            return None
+        return self._prices.price(provider, model, exchange.gateway)
+
+    def _refusal(
+        self, note: Note, limit: Limit, tally: Tally, counter: Counter, amount: int
+    ) -> CallerFault:
+        note.refused = (limit, tally, counter)
+        return spent_up(limit, tally, counter, amount, self._store.clock())
+
+    # -- while it streams --------------------------------------------------------------------------
+
+    def extend(self, exchange: Exchange, note: Note, output: int, more: int) -> bool:
+        """Hold more for a stream that has used up its reservation, under the rules that stop one.
+
+        output: tokens of output that are held by now. more: how many in addition. False where that
+        is too much for any of them; then nothing is held in addition.
+        """
+        changes = []
+        demand = note.demand
+        for hold in note.holds:
+            limit = hold.limit
+            if not limit.rule.stop_in_flight:
+                continue
+            if hold.provider is not None and hold.provider != note.provider:
+                continue
+            amount = more
+            if limit.in_usd:
+                price = self._price(exchange, note, note.provider or "")
+                if price is None:
+                    continue
+                amount = price.worst(demand.input, output + more, demand.tier)
+                amount -= price.worst(demand.input, output, demand.tier)
+            if amount > hold.room():
+                return False
+            changes.append((hold, amount))
+        for hold, amount in changes:
+            hold.grow(amount)
+        return True
+
+    # -- after -------------------------------------------------------------------------------------
+
+    def settle(self, exchange: Exchange, note: Note) -> None:
+        """Put what was used in the place of what was held. Nobody knows of any: it is released."""
+        holds, note.holds = note.holds, []
+        attempts = exchange.attempts
+        if len(attempts) == 1:
+            tokens, cost = self._used(exchange, attempts[0])
+            for hold in holds:
+                self._replace(hold, cost if hold.limit.in_usd else tokens)
+            return
+        used = [(each.target.provider.name, *self._used(exchange, each)) for each in attempts]
+        for hold in holds:
+            spent = 0
+            for name, tokens, cost in used:
+                if hold.provider is None or hold.provider == name:
+                    spent += cost if hold.limit.in_usd else tokens
+            self._replace(hold, spent)
+
+    def count(self, exchange: Exchange, entries: Entries) -> None:
+        """Count what was used by a request that nothing was held for: a result read later."""
+        now = self._store.clock()
+        for attempt in exchange.attempts:
+            tokens, cost = self._used(exchange, attempt)
+            if not tokens and not cost:
+                continue
+            for entry in entries:
+                limit, tally = entry
+                subject = limit.subject(exchange, attempt.target.provider.name)
+                if subject is None:
+                    continue
+                tally.turn(now)
+                counter = self._store.counter(tally, subject)
+                if counter is not None:
+                    hold = Hold(entry, counter, counter.epoch, 0, None)
+                    self._replace(hold, cost if limit.in_usd else tokens)
+
+    def _replace(self, hold: Hold, spent: int) -> None:
+        counter, limit = hold.counter, hold.limit
+        if hold.tally.window.is_rolling and counter.told:
+            counter.told = min(counter.told, limit.told_of(counter.spent))
+        counter.add(hold.epoch, -hold.amount, spent)
+        hold.amount = 0
+        thresholds, told = limit.thresholds, counter.told
+        if told < len(thresholds) and counter.spent >= thresholds[told]:
+            counter.told = limit.told_of(counter.spent)
+            self._tell(limit, hold.tally, counter)
+
+    def _used(self, exchange: Exchange, attempt: Attempt) -> tuple[int, int]:
+        """Tokens and nano-dollars of an attempt, unless its answer was counted before."""
+        usage = attempt.usage
+        if usage is None:
+            return 0, 0
+        if usage.response_id is not None and (usage.reported or b"/responses" in exchange.path):
+            key = (attempt.target.provider.name, usage.response_id[:500])
+            if key in self._billed:
+                return 0, 0
+            self.bill(*key)
+        return tokens_of(usage), usage.cost_nanousd or 0
+
+    def bill(self, provider: str, response_id: str) -> None:
+        """Remember an answer as counted."""
+        self._billed[provider, response_id] = None
+        if len(self._billed) > BILLED_MAX:
+            self._billed.popitem(last=False)
+
+
+def tokens_of(usage: Usage) -> int:
+    """All five counters."""
+    return (
+        (usage.fresh_input or 0)
+        + (usage.cache_read or 0)
+        + (usage.cache_write or 0)
+        + (usage.output_text or 0)
+        + (usage.output_reasoning or 0)
+    )
+
+
+def _is_charged(attempt: Attempt) -> bool:
+    """Whether a provider may charge for an attempt: it got it, and did not refuse it."""
+    return attempt.sent_ns is not None and (attempt.status is None or attempt.status < 400)

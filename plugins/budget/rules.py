@@ -1,0 +1,257 @@
+"""Rules: what the configuration says, and the same ready for a request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+
+from gateway import Exchange
+
+from .windows import PERIODS, zone_of
+
+NANOS_PER_USD: Final = 10**9
+USD: Final = "USD"
+TOKENS: Final = "tokens"
+# Names come from callers and are kept for as long as a window; a ledger cuts them alike.
+NAME_CHARS_MAX: Final = 100
+_METADATA: Final = "metadata."
+_WHAT: Final = ("gateway", "key", "team", "user", "provider", "model")
+_LIMIT: Final = re.compile(
+    r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([kMG]?) ?(USD|tokens?)(?: ?/ ?| per )([a-z]+)"
+)
+_SCALES: Final = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
+_NAME: Final = re.compile(r"[\x21-\x7e]{1,100}")
+
+Subject = str | tuple[str, ...]
+
+
+class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One budget.
+
+    name: What it is called in refusals, alerts and reports.
+    scope: Whose spending is counted together; one of gateway, key, team, user, provider, model,
+        metadata.NAME, or a list of them.
+    limit: So much in each window, "200 USD/month" or "1M tokens/day".
+    window: "calendar" begins with the day, month and so on, "rolling" ends now.
+    zone: The time zone of a calendar.
+    hard: Refuse what may go beyond it; otherwise it only counts and warns.
+    alerts: At which shares of the limit to warn.
+    unpriced: Under a limit in USD, "refuse" models without a price, or "allow" them uncounted.
+    status: Of a refusal.
+    output_default: Tokens of output reserved for a request that states no maximum.
+    stop_in_flight: End a stream that would go beyond it.
+    """
+
+    name: str
+    scope: str | tuple[str, ...]
+    limit: str
+    window: Literal["calendar", "rolling"] = "calendar"
+    zone: str = "UTC"
+    hard: bool = True
+    alerts: tuple[float, ...] = (0.5, 0.8, 1.0)
+    unpriced: Literal["refuse", "allow"] = "refuse"
+    status: Literal[429, 402] = 429
+    output_default: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = 4096
+    stop_in_flight: bool = False
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError("name: wanted 1 to 100 printable characters without a space")
+        for key, check in (
+            ("scope", lambda: _check_scope(self.scopes)),
+            ("limit", lambda: amount_of(self.limit)),
+            ("zone", lambda: zone_of(self.zone)),
+        ):
+            try:
+                check()
+            except ValueError as error:
+                raise ValueError(f"{key}: of the rule {self.name}: {error}") from error
+        if any(not 0 < share <= 10 for share in self.alerts):
+            raise ValueError(
+                f"alerts: of the rule {self.name}: wanted shares of the limit above 0, such as 0.8"
+            )
+        if self.stop_in_flight and not self.hard:
+            raise ValueError(
+                f"stop_in_flight: of the rule {self.name}: only a hard rule stops anything; set "
+                "hard = true or leave this out"
+            )
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        return (self.scope,) if isinstance(self.scope, str) else self.scope
+
+
+def _check_scope(scopes: tuple[str, ...]) -> None:
+    if not scopes or len(set(scopes)) < len(scopes):
+        raise ValueError("wanted one or several different ones")
+    for name in scopes:
+        if name not in _WHAT and not (name.startswith(_METADATA) and name != _METADATA):
+            raise ValueError(
+                f'"{name}" is none; wanted one of {", ".join(_WHAT)}, or "metadata.NAME"'
+            )
+
+
+def amount_of(written: str) -> tuple[int, str, str]:
+    """A limit as a whole number, its unit and its period. ValueError says what is wrong."""
+    found = _LIMIT.fullmatch(written.strip())
+    if found is None or found[4] not in PERIODS:
+        raise ValueError(
+            f'"{written}" is none; wanted an amount, USD or tokens, and a period, such as '
+            f'"200 USD/month" or "1M tokens/day"; periods are {", ".join(PERIODS)}'
+        )
+    unit = USD if found[3] == USD else TOKENS
+    amount = Decimal(found[1]) * _SCALES[found[2]] * (NANOS_PER_USD if unit == USD else 1)
+    if amount != int(amount):
+        raise ValueError(f'"{written}": wanted whole tokens')
+    return int(amount), unit, found[4]
+
+
+class Limit:
+    """A rule ready for use. amount: its limit as nano-dollars or tokens.
+
+    dimensions: names of what its counters are for. is_by_provider: whether an attempt's target
+    decides which of them. thresholds: its alerts as amounts, and one that is never reached.
+    shown: what a header says of it.
+    subject: finds a request's among its counters; None where the request has none.
+    """
+
+    __slots__ = (
+        "amount",
+        "dimensions",
+        "hard",
+        "in_usd",
+        "is_by_provider",
+        "name",
+        "output_default",
+        "period",
+        "rule",
+        "shown",
+        "subject",
+        "thresholds",
+        "unit",
+    )
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.name = rule.name
+        self.hard = rule.hard
+        self.output_default = rule.output_default
+        self.dimensions = rule.scopes
+        self.amount, self.unit, self.period = amount_of(rule.limit)
+        self.in_usd = self.unit == USD
+        self.is_by_provider = "provider" in self.dimensions
+        shares = sorted(set(rule.alerts))
+        self.thresholds: tuple[float, ...] = (
+            *(int(self.amount * Decimal(str(share))) for share in shares),
+            float("inf"),
+        )
+        self.shown = f"{self.written(self.amount)}/{self.period}; {self.name}".encode()
+        self.subject = reader_of(self.dimensions)
+
+    @property
+    def shares(self) -> list[float]:
+        return sorted(set(self.rule.alerts))
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What has to stay the same for counters to stay, through reloads and between gateways."""
+        rule = self.rule
+        return (self.name, self.dimensions, self.unit, self.period, rule.window, rule.zone)
+
+    def told_of(self, spent: int) -> int:
+        """How many alerts an amount has come past."""
+        return sum(spent >= threshold for threshold in self.thresholds)
+
+    def written(self, amount: int) -> str:
+        """An amount with its unit; money to the billionth, without zeros at its end."""
+        return f"{usd(amount)} USD" if self.in_usd else f"{amount} tokens"
+
+
+def usd(nanos: int) -> str:
+    """Nano-dollars as dollars."""
+    sign, nanos = ("-", -nanos) if nanos < 0 else ("", nanos)
+    fraction = f"{nanos % NANOS_PER_USD:09d}".rstrip("0")
+    return f"{sign}{nanos // NANOS_PER_USD}{'.' if fraction else ''}{fraction}"
+
+
+Reader = Callable[[Exchange, str | None], str | None]
+
+
+def reader_of(dimensions: tuple[str, ...]) -> Callable[[Exchange, str | None], Subject | None]:
+    """What finds a request's subject; given the exchange and its target's provider."""
+    readers = [_READERS.get(name) or _metadata(name.removeprefix(_METADATA)) for name in dimensions]
+    if len(readers) == 1:
+        return readers[0]
+
+    def read(exchange: Exchange, provider: str | None) -> Subject | None:
+        found = []
+        for reader in readers:
+            part = reader(exchange, provider)
+            if part is None:
+                return None
+            found.append(part)
+        return tuple(found)
+
+    return read
+
+
+def _key(exchange: Exchange, _: str | None) -> str | None:
+    identity = exchange.identity
+    return None if identity is None else _cut(identity.key_id)
+
+
+def _team(exchange: Exchange, _: str | None) -> str | None:
+    identity = exchange.identity
+    return None if identity is None else _cut(identity.team)
+
+
+def _user(exchange: Exchange, _: str | None) -> str | None:
+    identity = exchange.identity
+    return None if identity is None else _cut(identity.user)
+
+
+def _metadata(name: str) -> Reader:
+    def read(exchange: Exchange, _: str | None) -> str | None:
+        identity = exchange.identity
+        return None if identity is None else plain(identity.metadata.get(name))
+
+    return read
+
+
+_READERS: Final[dict[str, Reader]] = {
+    "gateway": lambda exchange, _: exchange.gateway,
+    "key": _key,
+    "team": _team,
+    "user": _user,
+    "provider": lambda _, provider: provider,
+    "model": lambda exchange, _: _cut(exchange.model),
+}
+
+
+def subject_in(dimensions: tuple[str, ...], row: dict[str, Any]) -> Subject | None:
+    """The same of a ledger's row, in which what is not known is missing or empty."""
+    found = []
+    for name in dimensions:
+        if name.startswith(_METADATA):
+            part = plain((row.get("metadata") or {}).get(name.removeprefix(_METADATA)))
+        else:
+            part = _cut(row.get(name) or None)
+        if part is None:
+            return None
+        found.append(part)
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+def plain(value: object) -> str | None:
+    """A value of the metadata as a name."""
+    if value is None or isinstance(value, str):
+        return _cut(value)
+    return _cut(str(value).lower() if isinstance(value, bool) else str(value))
+
+
+def _cut(name: str | None) -> str | None:
+    return name if name is None or len(name) <= NAME_CHARS_MAX else name[:NAME_CHARS_MAX]
