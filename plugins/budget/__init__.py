@@ -36,9 +36,9 @@ from gateway import (
 
 from .alerts import Alerts
 from .ceiling import Ceiling
-from .counters import Counter, Store, Tally
+from .counters import Store
 from .demand import demand_of
-from .holds import Entries, Note, Prices
+from .holds import Entries, Hold, Note, Prices
 from .rebuilding import Ledger, Past
 from .refusing import blind
 from .reporting import rule_document
@@ -54,6 +54,8 @@ LEDGER: Final = "ledger"
 # failed.
 RECOVERY_S: Final = 60.0
 RETRY_S: Final = 1.0
+_FIELDS: Final = (b"limit", b"remaining", b"reset")
+_Names = tuple[bytes, bytes, bytes, frozenset[bytes]]
 _KIND: Final = frozenset({b"content-type"})
 _CODING: Final = frozenset({b"content-encoding"})
 _READABLE: Final = (b"", b"identity", b"gzip", b"x-gzip", b"deflate")
@@ -99,7 +101,7 @@ class Plugin:
         self._prices: Prices | None = None
         self._gateway: Gateway | None = None
         self._in_force: dict[str, tuple[Config, Entries]] = {}
-        self._prefixes: dict[bytes, tuple[bytes, bytes, bytes]] = {}
+        self._prefixes: dict[bytes, _Names] = {}
         self._is_blind = False  # until what was spent before has been read
 
     def idle(self, config: Config) -> tuple[str, ...]:
@@ -209,26 +211,27 @@ class Plugin:
         note = exchange.notes.get(NAME)
         if note is None:
             return
-        found = note.refused
-        if found is None:
-            found = _tightest(note)
-            if found is None:
+        if note.refused is not None:
+            limit, tally, counter = note.refused
+        else:
+            hold = _tightest(note.holds)
+            if hold is None:
                 return
-        limit, tally, counter = found
-        prefix = exchange.prefix
-        names = self._prefixes.get(prefix)
-        if names is None:
-            names = self._prefixes[prefix] = (
-                prefix + b"budget-limit",
-                prefix + b"budget-remaining",
-                prefix + b"budget-reset",
-            )
-        left = limit.amount - counter.spent - counter.reserved
-        reset_ms = counter.resets_ms(tally.window) - self._store.clock()
+            limit, tally, counter = hold.limit, hold.tally, hold.counter
+        names = self._prefixes.get(exchange.prefix) or self._named(exchange.prefix)
         headers = head.headers
-        headers.set(names[0], limit.shown)
-        headers.set(names[1], limit.written(max(left, 0)).encode())
-        headers.set(names[2], b"%d" % max(-(-reset_ms // 1000), 0))
+        if headers.among(names[3]):  # an upstream that is a gateway like this one
+            for name in names[3]:
+                headers.drop(name)
+        left = limit.amount - counter.spent - counter.reserved
+        headers.add(names[0], limit.shown)
+        headers.add(names[1], limit.header(left if left > 0 else 0))  # noqa: FURB136 - half the cost
+        headers.add(names[2], tally.window.shown(counter.resets_ms(tally.window)))
+
+    def _named(self, prefix: bytes) -> _Names:
+        first, second, third = (prefix + b"budget-" + each for each in _FIELDS)
+        names = self._prefixes[prefix] = (first, second, third, frozenset((first, second, third)))
+        return names
 
     @hookimpl
     def rewrite(self, exchange: Exchange) -> Ceiling | None:
@@ -264,16 +267,16 @@ class Plugin:
         return web.Response(body=orjson.dumps(document), content_type="application/json")
 
 
-def _tightest(note: Note) -> tuple[Limit, Tally, Counter] | None:
-    """Of the rules that hold for an exchange the one with the least share left."""
+def _tightest(holds: list[Hold]) -> Hold | None:
+    """The one whose rule has the least share left."""
     best = None
     best_left, best_of = 0, 1
-    for hold in note.holds:
-        limit, counter = hold.limit, hold.counter
-        left, of = limit.amount - counter.spent - counter.reserved, limit.amount
+    for hold in holds:
+        counter, of = hold.counter, hold.limit.amount
+        left = of - counter.spent - counter.reserved
         if best is None or left * best_of < best_left * of:
             best, best_left, best_of = hold, left, of
-    return None if best is None else (best.limit, best.tally, best.counter)
+    return best
 
 
 def _check(gateway: Gateway) -> None:

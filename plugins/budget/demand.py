@@ -6,6 +6,8 @@ import re
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
+import msgspec
+
 from gateway import BYTES_PER_TOKEN, Exchange, estimate_input
 
 # Where a request states the most output: OpenAI's old and new name and that of Responses and
@@ -16,6 +18,7 @@ _TABLES: Final = (
     ("generation_config", ("max_output_tokens", "candidate_count")),
     ("inferenceConfig", ("maxTokens", "")),
 )
+_RARE: Final = frozenset({*_MOST[1:], *(table for table, _ in _TABLES), "n", "best_of"})
 # Answers of these have no output that is counted.
 _SILENT: Final = (
     b"embeddings",
@@ -28,21 +31,17 @@ _SILENT: Final = (
 _MODEL: Final = re.compile(rb"[?&]model=([^&]+)")
 
 
-class Demand:
-    """input: tokens of the request, guessed. output: the most of its answer; None if unsaid.
+class Demand(msgspec.Struct, gc=False):
+    """What a request says of itself. A struct, because one is made for every request.
 
-    model: the one asked for, None where the request names none. tier: the service tier it names.
+    model: the one asked for, None where the request names none. input: its tokens, guessed.
+    output: the most of its answer; None if unsaid. tier: the service tier it names.
     """
 
-    __slots__ = ("input", "model", "output", "tier")
-
-    def __init__(
-        self, model: str | None, input_tokens: int, output: int | None, tier: str | None
-    ) -> None:
-        self.model = model
-        self.input = input_tokens
-        self.output = output
-        self.tier = tier
+    model: str | None
+    input: int
+    output: int | None
+    tier: str | None
 
 
 def demand_of(exchange: Exchange) -> Demand | None:
@@ -54,17 +53,21 @@ def demand_of(exchange: Exchange) -> Demand | None:
         found = _MODEL.search(exchange.path)  # a session: what it says of itself is in its address
         model = None if found is None else unquote_to_bytes(found[1]).decode("utf-8", "replace")
         return Demand(model, 0, None, None)
-    body = exchange.body
-    path = exchange.path
-    is_silent = path.endswith(_SILENT) or (b"?" in path and path.split(b"?")[0].endswith(_SILENT))
-    output: int | None = 0 if is_silent else None
+    body, path = exchange.body, exchange.path
+    output: int | None = None
+    if path.endswith(_SILENT) or (b"?" in path and path.split(b"?")[0].endswith(_SILENT)):
+        output = 0
     if body is None:
         return Demand(exchange.model, _unread(exchange), output, None)
     document = exchange.document
     tier = None
     if type(document) is dict:
         if output is None:
-            output = _output(document)
+            output = document.get("max_tokens")
+            if type(output) is not int or output <= 0:
+                output = None
+            if not _RARE.isdisjoint(document):
+                output = _output(document)
         tier = document.get("service_tier")
         if type(tier) is not str:
             tier = None
@@ -72,19 +75,16 @@ def demand_of(exchange: Exchange) -> Demand | None:
 
 
 def _output(document: dict[str, Any]) -> int | None:
-    most = _count(document.get("max_tokens"))
-    for name in _MOST[1:]:
-        if name in document:
-            most = _larger(most, _count(document[name]))
-    times = _count(document.get("n")) or 1
-    if "best_of" in document:
-        times = max(times, _count(document["best_of"]) or 1)
+    """The most output, of all that may say it and by how many answers are asked for."""
+    most = None
+    for name in _MOST:
+        most = _larger(most, _count(document.get(name)))
+    times = max(_count(document.get("n")) or 1, _count(document.get("best_of")) or 1)
     for table, (name, number) in _TABLES:
-        if table in document:
-            settings = document[table]
-            if isinstance(settings, dict):
-                most = _larger(most, _count(settings.get(name)))
-                times = max(times, _count(settings.get(number)) or 1)
+        settings = document.get(table)
+        if isinstance(settings, dict):
+            most = _larger(most, _count(settings.get(name)))
+            times = max(times, _count(settings.get(number)) or 1)
     return None if most is None else most * times
 
 

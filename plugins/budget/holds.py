@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import msgspec
+
 from .counters import Counter, Tally
 from .demand import Demand
 from .rules import Limit
@@ -24,20 +26,15 @@ class Prices(Protocol):
     def price(self, provider: str, model: str, gateway: str = "default") -> Price | None: ...
 
 
-class Hold:
-    """A reservation under one rule. provider: whose spending it is for; None is any."""
+class Hold(msgspec.Struct, gc=False):
+    """A reservation under one rule. provider: whose spending it is for; None is any's."""
 
-    __slots__ = ("amount", "counter", "epoch", "limit", "provider", "tally")
-
-    def __init__(
-        self, entry: Entry, counter: Counter, epoch: int, amount: int, provider: str | None
-    ) -> None:
-        self.limit, self.tally = entry
-        self.counter = counter
-        self.epoch = epoch
-        self.amount = amount
-        self.provider = provider
-        counter.add(epoch, amount, 0)
+    limit: Limit
+    tally: Tally
+    counter: Counter
+    epoch: int
+    amount: int
+    provider: str | None = None
 
     def grow(self, amount: int) -> None:
         """Hold so much more, or less."""
@@ -52,17 +49,14 @@ class Hold:
         return self.limit.amount - counter.spent - counter.reserved
 
 
-class Note:
+class Note(msgspec.Struct, gc=False):
     """Of one exchange: what it may use, where it was priced for, and what it holds.
 
     refused: the rule that refused it, and the counter, if one did.
     """
 
-    __slots__ = ("demand", "entries", "holds", "provider", "refused")
-
-    def __init__(self, demand: Demand, entries: Entries) -> None:
-        self.demand = demand
-        self.entries = entries
-        self.holds: list[Hold] = []
-        self.provider: str | None = None
-        self.refused: tuple[Limit, Tally, Counter] | None = None
+    demand: Demand
+    entries: Entries
+    holds: list[Hold] = []
+    provider: str | None = None
+    refused: tuple[Limit, Tally, Counter] | None = None

@@ -11,17 +11,18 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from gateway import Attempt, CallerFault, Exchange, Usage
+from gateway import Attempt, CallerFault, Exchange
 
 from .counters import Counter, Store, Tally
 from .demand import Demand
-from .holds import Entries, Entry, Hold, Note, Price, Prices
+from .holds import Entries, Hold, Note, Price, Prices
 from .refusing import crowded, spent_up, unpriced
 from .rules import Limit
 
 # Answers that may be asked for again are remembered by the provider's id, so that each is counted
 # once.
 BILLED_MAX: Final = 10_000
+_ID_CHARS_MAX: Final = 500
 
 
 class Desk:
@@ -40,43 +41,50 @@ class Desk:
     def reserve(self, exchange: Exchange, note: Note, provider: str) -> None:
         """Hold what the request may cost at that provider. `GatewayError` where a rule refuses."""
         note.provider = provider
+        demand = note.demand
+        stated = demand.output
         now = self._store.clock()
-        priced = False
-        price = None
-        wanted: list[tuple[Entry, Counter, int]] = []
-        taken: list[Counter] = []
-        for entry in note.entries:
-            limit, tally = entry
+        price: Price | None = None
+        is_priced = False
+        output, cost = -1, 0  # of the rule before: most rules ask for the same
+        holds: list[Hold] = []
+        for limit, tally in note.entries:
             subject = limit.subject(exchange, provider)
             if subject is None:
                 continue
-            if limit.in_usd and not priced:
-                price, priced = self._price(exchange, note, provider), True
-            amount = self._worst(limit, note.demand, price)
-            if amount is None:
-                continue
+            expected = limit.output_default if stated is None else stated
+            amount: int | None
+            if not limit.in_usd:
+                amount = demand.input + expected
+            else:
+                if not is_priced:
+                    price, is_priced = self._price(exchange, note, provider), True
+                if price is None:
+                    amount = _unknown(limit, demand)
+                    if amount is None:
+                        continue
+                else:
+                    if expected != output:
+                        cost = price.worst(demand.input, expected, demand.tier)
+                        output = expected
+                    amount = cost
             window = tally.window
             if now >= window.until_ms or now < window.since_ms:
                 tally.turn(now)
-            counter = self._store.counter(tally, subject, taken)
-            if counter is None:
-                if limit.hard:
-                    raise crowded(limit)
-                continue
-            if limit.hard and amount > limit.amount - counter.spent - counter.reserved and amount:
+            counter = tally.counters.get(subject)
+            if counter is None or counter.epoch != window.epoch:
+                counter = self._store.counter(tally, subject, [hold.counter for hold in holds])
+                if counter is None:
+                    if limit.hard:
+                        raise crowded(limit)
+                    continue
+            if limit.hard and amount and amount > limit.amount - counter.spent - counter.reserved:
                 raise self._refusal(note, limit, tally, counter, amount)
-            wanted.append((entry, counter, amount))
-            taken.append(counter)
-        note.holds = [
-            Hold(
-                entry,
-                counter,
-                counter.epoch,
-                amount,
-                provider if entry[0].is_by_provider else None,
-            )
-            for entry, counter, amount in wanted
-        ]
+            whose = provider if limit.is_by_provider else None
+            holds.append(Hold(limit, tally, counter, counter.epoch, amount, whose))
+        for hold in holds:
+            hold.counter.add(hold.epoch, hold.amount, 0)
+        note.holds = holds
 
     def retarget(self, exchange: Exchange, attempt: Attempt, note: Note) -> None:
         """The same for an attempt that goes elsewhere, or once more: beside what those before it
@@ -90,9 +98,8 @@ class Desk:
         now = self._store.clock()
         price = self._price(exchange, note, provider)
         changes: list[tuple[Hold, int]] = []
-        fresh: list[tuple[Entry, Counter, int]] = []
-        for entry in note.entries:
-            limit, tally = entry
+        fresh: list[Hold] = []
+        for limit, tally in note.entries:
             whose = provider if limit.is_by_provider else None
             amount = self._worst(limit, note.demand, price)
             subject = limit.subject(exchange, provider)
@@ -107,30 +114,27 @@ class Desk:
                 changes.append((hold, more))
                 continue
             tally.turn(now)
-            counter = self._store.counter(tally, subject, [each for _, each, _ in fresh])
+            counter = self._store.counter(tally, subject, [each.counter for each in fresh])
             if counter is None:
                 if limit.hard:
                     raise crowded(limit)
                 continue
             if limit.hard and amount and amount > limit.amount - counter.spent - counter.reserved:
                 raise self._refusal(note, limit, tally, counter, amount)
-            fresh.append((entry, counter, amount))
+            fresh.append(Hold(limit, tally, counter, counter.epoch, amount, whose))
         for hold in note.holds:  # where it does not go any more
             if hold.provider is not None and hold.provider != provider:
                 left = self._carried(exchange, note, hold.limit, before, hold.provider)
                 hold.grow(left - hold.amount)
         for hold, more in changes:
             hold.grow(more)
-        for entry, counter, amount in fresh:
-            whose = provider if entry[0].is_by_provider else None
-            note.holds.append(Hold(entry, counter, counter.epoch, amount, whose))
+        for hold in fresh:
+            hold.counter.add(hold.epoch, hold.amount, 0)
+        note.holds += fresh
         note.provider = provider
 
     def _worst(self, limit: Limit, demand: Demand, price: Price | None) -> int | None:
-        """The most it may add to a rule; None where that does not count it.
-
-        What names no model cannot be priced. It is let in for as long as anything is left.
-        """
+        """The most it may add to a rule; None where that does not count it."""
         output = demand.output
         if output is None:
             output = limit.output_default
@@ -138,11 +142,7 @@ class Desk:
             return demand.input + output
         if price is not None:
             return price.worst(demand.input, output, demand.tier)
-        if demand.model is None:
-            return 1
-        if limit.hard and limit.rule.unpriced == "refuse":
-            raise unpriced(limit)
-        return None
+        return _unknown(limit, demand)
 
     def _carried(
         self,
@@ -233,25 +233,22 @@ class Desk:
             tokens, cost = self._used(exchange, attempt)
             if not tokens and not cost:
                 continue
-            for entry in entries:
-                limit, tally = entry
+            for limit, tally in entries:
                 subject = limit.subject(exchange, attempt.target.provider.name)
                 if subject is None:
                     continue
                 tally.turn(now)
                 counter = self._store.counter(tally, subject)
                 if counter is not None:
-                    hold = Hold(entry, counter, counter.epoch, 0, None)
+                    hold = Hold(limit, tally, counter, counter.epoch, 0)
                     self._replace(hold, cost if limit.in_usd else tokens)
 
     def _replace(self, hold: Hold, spent: int) -> None:
         counter, limit = hold.counter, hold.limit
-        if hold.tally.window.is_rolling and counter.told:
+        if counter.told and hold.tally.window.is_rolling:
             counter.told = min(counter.told, limit.told_of(counter.spent))
         counter.add(hold.epoch, -hold.amount, spent)
-        hold.amount = 0
-        thresholds, told = limit.thresholds, counter.told
-        if told < len(thresholds) and counter.spent >= thresholds[told]:
+        if counter.spent >= limit.thresholds[counter.told]:
             counter.told = limit.told_of(counter.spent)
             self._tell(limit, hold.tally, counter)
 
@@ -260,12 +257,20 @@ class Desk:
         usage = attempt.usage
         if usage is None:
             return 0, 0
-        if usage.response_id is not None and (usage.reported or b"/responses" in exchange.path):
-            key = (attempt.target.provider.name, usage.response_id[:500])
+        answer = usage.response_id
+        if answer is not None and (usage.reported or b"/responses" in exchange.path):
+            key = (attempt.target.provider.name, answer[:_ID_CHARS_MAX])
             if key in self._billed:
                 return 0, 0
             self.bill(*key)
-        return tokens_of(usage), usage.cost_nanousd or 0
+        tokens = (
+            (usage.fresh_input or 0)
+            + (usage.cache_read or 0)
+            + (usage.cache_write or 0)
+            + (usage.output_text or 0)
+            + (usage.output_reasoning or 0)
+        )
+        return tokens, usage.cost_nanousd or 0
 
     def bill(self, provider: str, response_id: str) -> None:
         """Remember an answer as counted."""
@@ -274,15 +279,15 @@ class Desk:
             self._billed.popitem(last=False)
 
 
-def tokens_of(usage: Usage) -> int:
-    """All five counters."""
-    return (
-        (usage.fresh_input or 0)
-        + (usage.cache_read or 0)
-        + (usage.cache_write or 0)
-        + (usage.output_text or 0)
-        + (usage.output_reasoning or 0)
-    )
+def _unknown(limit: Limit, demand: Demand) -> int | None:
+    """The same where the price is not known. What names no model cannot have one: it is let in for
+    as long as anything is left.
+    """
+    if demand.model is None:
+        return 1
+    if limit.hard and limit.rule.unpriced == "refuse":
+        raise unpriced(limit)
+    return None
 
 
 def _is_charged(attempt: Attempt) -> bool:

@@ -166,6 +166,12 @@ class Limit:
         """How many alerts an amount has come past."""
         return sum(spent >= threshold for threshold in self.thresholds)
 
+    def header(self, amount: int) -> bytes:
+        """The same for a header: money to the billionth, with all its zeros, which is quick."""
+        if self.in_usd:
+            return b"%d.%09d USD" % (amount // NANOS_PER_USD, amount % NANOS_PER_USD)
+        return b"%d tokens" % amount
+
     def written(self, amount: int) -> str:
         """An amount with its unit; money to the billionth, without zeros at its end."""
         return f"{usd(amount)} USD" if self.in_usd else f"{amount} tokens"

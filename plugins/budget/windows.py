@@ -56,13 +56,14 @@ def zone_of(name: str) -> tzinfo:
 class Window:
     """What both kinds have in common: the present span, and when it began and ends."""
 
-    __slots__ = ("epoch", "period", "since_ms", "until_ms")
+    __slots__ = ("_shown", "epoch", "period", "since_ms", "until_ms")
 
     is_rolling = False
 
     def __init__(self, period: str) -> None:
         self.period = period
         self.epoch = self.since_ms = self.until_ms = 0
+        self._shown = (0, b"")
 
     def is_past(self, now_ms: int) -> bool:
         """Whether the present span has to be found anew."""
@@ -71,6 +72,12 @@ class Window:
     def turn(self, now_ms: int) -> None:
         """Make the span of that time the present one."""
         raise NotImplementedError
+
+    def shown(self, at_ms: int) -> bytes:
+        """A time for a header; the last one is remembered."""
+        if self._shown[0] != at_ms:
+            self._shown = (at_ms, written(at_ms).encode())
+        return self._shown[1]
 
     def epoch_of(self, at_ms: int) -> int:
         """The epoch of an earlier time."""
