@@ -60,9 +60,24 @@ compile: $(COMPILED) ## compile the core's hot path; make run takes it from then
 
 .PHONY: test
 test: $(TESTING) debian node ## lint, types and tests, in minutes
+	@$(if $(ARGS),$(MAKE) --no-print-directory test-python,$(MAKE) --no-print-directory test-both)
+
+.PHONY: test-python
+test-python: $(TESTING)
 	@$(MAKE) --no-print-directory lint
-	@$(if $(ARGS),,$(MAKE) --no-print-directory test-compiled)
 	@$(BIN)/pytest $(ARGS)
+
+# The stories spend their time waiting, so the two cores are told them side by side. What is told of plain Python is
+# shown last, because it is the whole of it.
+.PHONY: test-both
+test-both: $(TESTING)
+	@mkdir -p build; : >build/tests.log; \
+	$(MAKE) --no-print-directory test-python >build/tests.log 2>&1 & python=$$!; \
+	trap 'kill $$python 2>/dev/null || true' EXIT; \
+	compiled=0; $(MAKE) --no-print-directory test-compiled || compiled=$$?; \
+	tail -n +1 -f --pid=$$python build/tests.log; \
+	plain=0; wait $$python || plain=$$?; \
+	exit $$((compiled + plain > 0))
 
 .PHONY: test-compiled
 test-compiled: $(TESTING) ## the stories on the compiled core

@@ -31,6 +31,7 @@ class Sizes:
     fragmentations: of the streams of each format whose usage is read.
     watched_bytes: a stream that is read so and must cost no memory.
     priced_models: models whose costs are compared with those of genai-prices, at each moment.
+    budget_rounds: of many callers at once against one budget.
     restart_s: how soon another worker must stand in the place of one that died.
     soak_s, fault_every_s: how long the soak lasts, and how often something goes wrong in it.
     soak_growth_bytes: what may be left in memory of what came after the first fifth of it.
@@ -65,6 +66,7 @@ class Sizes:
     messages: int
     fragmentations: int
     watched_bytes: int
+    budget_rounds: int
     priced_models: int
     replaced_requests: int
     restart_s: float
@@ -99,11 +101,12 @@ SMALL = Sizes(
     kills=2,
     injected=3,
     shipper_kills=2,
-    store_away_s=2.0,
+    store_away_s=1.0,
     replacements=2,
     messages=1_000,
     fragmentations=30,
     watched_bytes=10_000_000,
+    budget_rounds=5,
     priced_models=250,
     replaced_requests=300,
     restart_s=10.0,
@@ -141,6 +144,7 @@ FULL = Sizes(
     messages=10_000,
     fragmentations=10_000,
     watched_bytes=100_000_000,
+    budget_rounds=500,
     priced_models=10_000,
     replaced_requests=20_000,
     restart_s=1.0,

@@ -9,7 +9,7 @@ import orjson
 
 
 def to_toml(table: Mapping[str, Any]) -> str:
-    """Write tables, strings, numbers, truth values and lists of them."""
+    """Write tables, strings, numbers, truth values and lists of them, also of tables."""
     return "\n".join(_lines(table, ())) + "\n"
 
 
@@ -28,6 +28,9 @@ def _lines(table: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
 def _value(value: object) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, Mapping):  # in a list
+        pairs = (f"{_text(key)} = {_value(inner)}" for key, inner in value.items())
+        return f"{{ {', '.join(pairs)} }}"
     if isinstance(value, bool | int | float):
         return str(value).lower()
     return _text(str(value))

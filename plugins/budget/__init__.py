@@ -38,7 +38,7 @@ from .alerts import Alerts
 from .ceiling import Ceiling
 from .counters import Store
 from .demand import demand_of
-from .holds import Entries, Hold, Note, Prices
+from .holds import Entries, Hold, Note
 from .rebuilding import Ledger, Past
 from .refusing import blind
 from .reporting import rule_document
@@ -97,8 +97,7 @@ class Plugin:
         self._store = Store(config.counters_max, now_ms)
         patience_s = config.webhook_patience / 1e9
         self._alerts = Alerts(config.webhook, config.webhook_secret, patience_s)
-        self._desk = Desk(self._store, None, self._alerts.tell)
-        self._prices: Prices | None = None
+        self._desk = Desk(self._store, self._alerts.tell)
         self._gateway: Gateway | None = None
         self._in_force: dict[str, tuple[Config, Entries]] = {}
         self._prefixes: dict[bytes, _Names] = {}
@@ -121,8 +120,7 @@ class Plugin:
         if rules:
             _check(gateway)
         if any(Limit(rule).in_usd for rule in rules):
-            self._prices = gateway.require("prices")
-        self._desk = Desk(self._store, self._prices, self._alerts.tell)
+            self._desk.prices = gateway.require("prices")
         for name, plan in gateway.plans.items():
             if NAME in plan.settings:
                 self.entries(name, plan.settings[NAME])
@@ -163,7 +161,7 @@ class Plugin:
 
     async def _rebuild(self, gateway: Gateway, ledger: Ledger) -> None:
         while True:
-            past = Past(self._every(), self._prices)
+            past = Past(self._every(), self._desk.prices)
             try:
                 if await ledger.recovered(RECOVERY_S):
                     await past.read(ledger)
@@ -189,7 +187,7 @@ class Plugin:
             raise blind()
         note = exchange.notes[NAME] = Note(demand, entries)
         provider = exchange.provider
-        if provider is not None:  # else it is known in `send`
+        if provider is not None and not exchange.plan.pick:  # else it is known in `send`
             self._desk.reserve(exchange, note, provider.name)
 
     @hookimpl
@@ -202,6 +200,7 @@ class Plugin:
         except GatewayError:
             refused = note.refused
             if refused is not None and refused[0].is_by_provider and exchange.plan.pick:
+                note.refused = None
                 return SKIP  # another target may have room
             raise
         return None

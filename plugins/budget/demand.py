@@ -65,7 +65,7 @@ def demand_of(exchange: Exchange) -> Demand | None:
         if output is None:
             output = document.get("max_tokens")
             if type(output) is not int or output <= 0:
-                output = None
+                output = _count(output)
             if not _RARE.isdisjoint(document):
                 output = _output(document)
         tier = document.get("service_tier")
@@ -103,4 +103,4 @@ def _unread(exchange: Exchange) -> int:
     if b"json" not in (exchange.headers.get(b"content-type") or b"").lower():
         return 0
     size = exchange.headers.get(b"content-length") or b""
-    return int(size) // BYTES_PER_TOKEN if size.isdigit() and len(size) < 16 else 0
+    return int(size) // BYTES_PER_TOKEN if size.isdigit() else 0

@@ -26,13 +26,14 @@ _ID_CHARS_MAX: Final = 500
 
 
 class Desk:
-    """Where requests reserve and settle. tell: called once an amount has come past an alert."""
+    """Where requests reserve and settle. tell: called once an amount has come past an alert.
 
-    def __init__(
-        self, store: Store, prices: Prices | None, tell: Callable[[Limit, Tally, Counter], None]
-    ) -> None:
+    prices: what models cost, where a rule is in money.
+    """
+
+    def __init__(self, store: Store, tell: Callable[[Limit, Tally, Counter], None]) -> None:
+        self.prices: Prices | None = None
         self._store = store
-        self._prices = prices
         self._tell = tell
         self._billed: OrderedDict[tuple[str, str], None] = OrderedDict()
 
@@ -167,9 +168,9 @@ class Desk:
 
     def _price(self, exchange: Exchange, note: Note, provider: str) -> Price | None:
         model = note.demand.model
-        if model is None or self._prices is None:
+        if model is None or self.prices is None:
             return None
-        return self._prices.price(provider, model, exchange.gateway)
+        return self.prices.price(provider, model, exchange.gateway)
 
     def _refusal(
         self, note: Note, limit: Limit, tally: Tally, counter: Counter, amount: int

@@ -52,7 +52,7 @@ class PostgresStore:
             return {row[0]: row[1] for row in rows}
 
     async def add(self, entries: Sequence[Entry], journal: str | None, offset: int) -> None:
-        async with self._connected() as db, db.transaction():
+        async with self._connected() as db, _transaction(db):
             if journal is not None:
                 taken = await db.fetchval(
                     "INSERT INTO progress VALUES ($1, $2) "
@@ -181,6 +181,13 @@ _REFUSALS: Final = (
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.ProgramLimitExceededError,
 )
+_TROUBLES: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what a session that was ended in mid-call gives
+    OSError,
+    TimeoutError,
+)
 
 
 @contextlib.contextmanager
@@ -190,8 +197,23 @@ def _away() -> Any:
         yield
     except _REFUSALS as error:
         raise Refused(f"postgresql: {error}") from error
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except _TROUBLES as error:
         raise StoreAway(f"postgresql: {error or type(error).__name__}") from error
+
+
+@contextlib.asynccontextmanager
+async def _transaction(db: asyncpg.Connection) -> AsyncIterator[None]:
+    """Like `db.transaction()`, but a connection that met a trouble is not asked to roll back: it
+    will be let go of, and who is frozen would not answer.
+    """
+    transaction = db.transaction()
+    await transaction.start()
+    try:
+        yield
+    except _REFUSALS:
+        await transaction.rollback()
+        raise
+    await transaction.commit()
 
 
 async def _migrate(db: asyncpg.Connection) -> None:

@@ -93,11 +93,19 @@ def record_of(line: bytes) -> Entry | Opening | None:
     try:
         document = orjson.loads(text)
         if "open" in document:
-            uuid.UUID(document["open"])
+            _bytes_of(document["open"])
             return Opening(document["open"], int(document["n"]), document)
-        return Entry(uuid.UUID(document["id"]).bytes, text, document)
+        return Entry(_bytes_of(document["id"]), text, document)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Damaged(f"{error!r}: {text[:100]!r}") from error
+
+
+def _bytes_of(id_: str) -> bytes:
+    """An id's bytes: `uuid.UUID(id_).bytes`, for a sixth of the time."""
+    found = bytes.fromhex(id_.replace("-", ""))
+    if len(found) != 16:
+        raise ValueError(f"{id_} is no id")
+    return found
 
 
 def orphan_of(openings: Collection[Opening]) -> Entry:
@@ -134,12 +142,15 @@ def made(document: dict[str, Any]) -> Entry:
 def bills_of(entry: Entry) -> Iterator[Bill]:
     """What of an entry counts once by its provider's id."""
     path = entry.document.get("path", "")
+    can_be_asked_for = "/responses" in path or "/batches" in path
+    if not can_be_asked_for and b'"reported"' not in entry.text:
+        return
     for attempt in entry.document.get("attempts", ()):
         response_id = attempt.get("response_id")
         if not response_id or len(response_id) > _RESPONSE_ID_MAX:
             continue
         reported = attempt.get("reported", False)
-        if reported or "/responses" in path or "/batches" in path:
+        if reported or can_be_asked_for:
             yield Bill(attempt["provider"], response_id, reported, attempt["n"])
 
 
@@ -170,27 +181,27 @@ def sums_of(entries: Iterable[Entry]) -> Sums:
     Requests count where the last attempt went; tokens and money where each attempt went.
     """
     sums: Sums = {}
+    known: dict[Group, list[int]] = {}  # by the same names, not cut
     for entry in entries:
-        document = entry.document
-        get = document.get
-        hour = entry.at_ms // HOUR_MS
+        get = entry.document.get
+        hour = int.from_bytes(entry.id[:6], "big") // HOUR_MS
         attempts: Sequence[dict[str, Any]] = get("attempts") or ({},)
         last = attempts[-1]
         for attempt in attempts:
-            provider = attempt.get("provider", get("provider"))
-            group = (
+            names = (
                 hour,
-                (get("gateway") or "")[:_NAME_MAX],
-                (get("key") or "")[:_NAME_MAX],
-                (get("team") or "")[:_NAME_MAX],
-                (get("user") or "")[:_NAME_MAX],
-                (provider or "")[:_NAME_MAX],
-                (get("model") or "")[:_NAME_MAX],
-                (get("outcome") or "")[:_NAME_MAX],
+                get("gateway"),
+                get("key"),
+                get("team"),
+                get("user"),
+                attempt.get("provider") or get("provider"),
+                get("model"),
+                get("outcome"),
             )
-            found = sums.get(group)
+            found = known.get(names)
             if found is None:
-                found = sums[group] = [0] * len(SUMS)
+                group = (hour, *((name or "")[:_NAME_MAX] for name in names[1:]))
+                found = known[names] = sums.setdefault(group, [0] * len(SUMS))
             if attempt is last:
                 found[0] += 1
                 found[10] += get("duration_us") or 0

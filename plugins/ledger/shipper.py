@@ -127,6 +127,7 @@ class Shipper:
                 await self._close()
             except TimeoutError:
                 self._note("it did not answer before the stop")
+                break  # the journal has what is left
             except Exception as error:  # whatever it was, the next round may do better
                 pause = min(2 * pause, PAUSE_MAX_S)
                 log.error("ledger_failed", error=repr(error), exc_info=error)

@@ -182,8 +182,18 @@ class SqliteStore:
             raise
 
     def _take(self, db: sqlite3.Connection, entries: Sequence[Entry]) -> None:
-        there = _there(db, [entry.id for entry in entries])
-        fresh = list({entry.id: entry for entry in entries if entry.id not in there}.values())
+        """Nearly always all of them are new, and to try costs less than to ask."""
+        db.execute("SAVEPOINT trying")
+        try:
+            self._insert(db, list(entries))
+        except sqlite3.IntegrityError:
+            db.execute("ROLLBACK TO trying")
+            there = _there(db, [entry.id for entry in entries])
+            new = {entry.id: entry for entry in entries if entry.id not in there}
+            self._insert(db, list(new.values()))
+        db.execute("RELEASE trying")
+
+    def _insert(self, db: sqlite3.Connection, fresh: list[Entry]) -> None:
         for place, entry in enumerate(fresh):
             for bill in bills_of(entry):
                 earlier = _billed_before(db, entry, bill)

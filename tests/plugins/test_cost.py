@@ -143,6 +143,15 @@ def test_what_is_not_known_stays_null():
     assert (usage.cost_nanousd, usage.prices) == (None, None)
 
 
+def test_what_happens_to_the_file_changes_nothing_before_a_reload(tmp_path):
+    file = tmp_path / "prices.json"
+    row = {"litellm_provider": "openai", "input_cost_per_token": 1e-06, "output_cost_per_token": 0}
+    file.write_bytes(orjson.dumps({"gpt-5": row}))
+    config = Config(file=str(file), bundled=False)
+    file.unlink()
+    assert priced(through(config))[0] == 100_000
+
+
 def test_a_gateways_own_prices_are_its_own_and_new_settings_hold_at_once():
     plugin = Plugin(Config(bundled=False))
     costs = []

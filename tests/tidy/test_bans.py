@@ -155,6 +155,7 @@ BANS = (
             "gateway/summary.py": "a line of a log bears the time of day",
             "plugins/ledger/times.py": "rows are kept and asked for by the time of day",
             "gateway/clock.py": "Date is the time of day (RFC 9110 section 6.6.1)",
+            "plugins/cost/genai.py": "a price holds from a day on, or at some hours of the day",
         },
     ),
     Ban("json", "orjson, which is the one JSON of this house", CODE, module("json")),

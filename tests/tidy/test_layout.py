@@ -121,7 +121,9 @@ def entries(tree: Tree) -> list[str]:
         file = PurePosixPath(path)
         is_started = file.name in ("__main__.py", "conftest.py") or file.name.startswith("test_")
         is_plugin = path.startswith("plugins/") and (
-            file.parent.name == "plugins" or file.name == "__init__.py"
+            file.parent.name == "plugins"
+            or file.name == "__init__.py"
+            or file.name.startswith("command_")
         )
         if file.suffix == ".py" and (is_started or is_plugin):
             started.append(module_name(path))

@@ -16,6 +16,7 @@ from gateway.testing.toml import to_toml
         {"a": {"b": {"c": {"d": 1.5}}, "e": []}, "f": 'quote " and \\ and \x7f and ü'},
         {"first": {"x": 1}, "own": "stands above the tables"},
         {"dotted.key": {"with space": 1}},
+        {"rules": [{"name": "a", "shares": [0.5, 1.0], "inner": {"x": []}}, {}]},
     ],
 )
 def test_what_is_written_reads_back_as_it_was(table):

@@ -182,6 +182,8 @@ def test_a_price_that_changes_says_until_when_it_holds():
     assert before.until_ns is not None
     assert after.until_ns is None
     assert before.cost(used(1000, 0)) != after.cost(used(1000, 0))
+    batch = used(1000, 0, tier="batch")
+    assert before.cost(batch) != after.cost(batch)  # of two that hold the first counts
 
 
 def test_unknown_providers_and_models_have_no_price():

@@ -111,6 +111,7 @@ def test_half_a_nano_dollar_is_one(fresh, cost):
     usage = Usage()
     usage.fresh_input = fresh
     assert priced({"input": 100}).cost(usage) == cost
+    assert priced({"input": 100, "output": 1}).cost(usage) == cost
 
 
 def test_nothing_counted_costs_nobody_knows_what():

@@ -1,0 +1,87 @@
+"""The most that a request may use is read from it, in each format's words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway import estimate_input
+from gateway.testing import exchange
+from plugins.budget.demand import demand_of
+
+
+@pytest.mark.parametrize(
+    ("document", "output"),
+    [
+        ({}, None),
+        ({"max_tokens": 7}, 7),
+        ({"max_tokens": 7, "n": 3}, 21),
+        ({"max_tokens": 7, "best_of": 4, "n": 2}, 28),
+        ({"max_completion_tokens": 9}, 9),
+        ({"max_tokens": 7, "max_completion_tokens": 9}, 9),
+        ({"max_output_tokens": 11}, 11),
+        ({"generationConfig": {"maxOutputTokens": 13, "candidateCount": 2}}, 26),
+        ({"generation_config": {"max_output_tokens": 13}}, 13),
+        ({"inferenceConfig": {"maxTokens": 15}}, 15),
+        ({"max_tokens": "7"}, None),
+        ({"max_tokens": True}, None),
+        ({"max_tokens": -1}, None),
+        ({"max_tokens": 0}, None),
+        ({"max_tokens": None, "n": None}, None),
+        ({"max_tokens": 1e300}, int(1e300)),
+        ({"max_tokens": 7, "generationConfig": "x", "inferenceConfig": {"maxTokens": []}}, 7),
+    ],
+)
+def test_the_most_output(document: dict[str, Any], output):
+    body = orjson.dumps({"model": "m", **document})
+    found = demand_of(exchange(body=body))
+    assert found is not None
+    assert (found.model, found.input, found.output) == ("m", estimate_input(body), output)
+    assert found.tier is None
+
+
+def test_the_tier_is_what_it_names():
+    found = demand_of(exchange(body=b'{"model": "m", "service_tier": "flex"}'))
+    assert found is not None
+    assert found.tier == "flex"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"v1/embeddings",
+        b"v1/messages/count_tokens",
+        b"v1beta/models/m:embedContent?key=x",
+        b"v1beta/models/m:batchEmbedContents",
+        b"v1beta/models/m:countTokens",
+    ],
+)
+def test_some_answers_have_no_output(path):
+    found = demand_of(exchange(path=path, body=b'{"model": "m", "max_tokens": 9}'))
+    assert found is not None
+    assert found.output == 0
+
+
+@pytest.mark.parametrize("method", [b"GET", b"DELETE", b"HEAD"])
+def test_what_only_reads_uses_nothing(method):
+    assert demand_of(exchange(method, b"v1/models")) is None
+
+
+def test_a_session_names_its_model_in_its_address():
+    fields = [(b"Upgrade", b"websocket"), (b"Connection", b"Upgrade")]
+    found = demand_of(exchange(b"GET", b"v1/realtime?model=gpt%2Drealtime", headers=fields))
+    assert found is not None
+    assert (found.model, found.input, found.output) == ("gpt-realtime", 0, None)
+
+
+def test_a_body_that_nobody_read_counts_by_its_length_if_it_is_json():
+    for kind, size, read in [
+        (b"application/json", b"4000", 1000),
+        (b"multipart/form-data; boundary=x", b"4000", 0),
+    ]:
+        made = exchange(headers=[(b"Content-Type", kind), (b"Content-Length", size)])
+        found = demand_of(made)
+        assert found is not None
+        assert found.input == read
