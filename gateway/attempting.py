@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 # Once for the kept connection that had died, once more for a fresh one that was given up.
 REPLAYS_MAX: Final = 2
+_CODINGS: Final = frozenset({b"accept-encoding"})
 
 
 class Attempting(Asking):
@@ -193,9 +194,14 @@ class Attempting(Asking):
         """Leave out what held our own credential; ask for a plain answer if somebody here reads
         it.
         """
-        exchange, headers = self.exchange, attempt.headers
-        if exchange.consumed:
+        consumed = self.exchange.consumed
+        if self.exchange.plan.reworks:
+            plain = attempt.came.replaced(_CODINGS, b"identity")
+            if plain is not None:
+                attempt.came = plain
+            else:
+                attempt.headers.set(b"Accept-Encoding", b"identity")
+        if consumed:
+            headers = attempt.headers
             items = headers.items
-            headers.items = [pair for pair in items if pair[0].lower() not in exchange.consumed]
-        if exchange.plan.rewrite or exchange.plan.tap:
-            headers.set(b"Accept-Encoding", b"identity")
+            headers.items = [pair for pair in items if pair[0].lower() not in consumed]

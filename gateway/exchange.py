@@ -159,6 +159,11 @@ class Attempt:
             self._response = Headers.over(self._response)
         return self._response
 
+    def response_among(self, names: frozenset[bytes]) -> list[tuple[bytes, bytes]]:
+        """The same of `response`; nothing before there is one."""
+        response = self._response
+        return [] if response is None else response.among(names)
+
     def answered(self, status: int, fields: Passed) -> None:
         """Note the head of the answer."""
         self.status = status

@@ -15,7 +15,7 @@ anything, after it only the upstream's own bytes, or a cut.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway import message
 from gateway.asking import FAULT
@@ -34,9 +34,9 @@ from gateway.exchange import (
 )
 from gateway.headers import Headers
 from gateway.log import get
-from gateway.opening import BODILESS, STARTS_TEXT, is_event_stream, opened
+from gateway.opening import BODILESS, STARTS_TEXT, is_event_stream, opened, shown_whole
 from gateway.outlet import Null
-from gateway.relay import COPY_BYTES_MAX
+from gateway.relay import COPY_BYTES_MAX, Relay
 from gateway.reply import Head, Reply
 from gateway.routes import NoRoute
 
@@ -44,13 +44,13 @@ if TYPE_CHECKING:
     from gateway.body import RequestBody
     from gateway.gateway import Gateway
     from gateway.outlet import CallerOutlet
-    from gateway.relay import Relay
     from gateway.screened import Screened
     from gateway.upstream import Answer
 
 log = get("line")
 
 LENGTH: Final = b"Content-Length: %b\r\n"
+_KIND: Final = frozenset({b"content-type"})
 
 
 class Line(Attempting):
@@ -64,6 +64,7 @@ class Line(Attempting):
         "is_child",
         "outlet",
         "relay",
+        "rewriters",
     )
 
     def __init__(
@@ -78,6 +79,7 @@ class Line(Attempting):
         self.outlet = outlet
         self.is_child = False
         self.relay: Relay | None = None
+        self.rewriters: list[Any] | None = None  # of the answer's body, once they were asked for
         self._detach: tuple[int, float] | None = None
         self._timer: asyncio.TimerHandle | None = None
         exchange.line = self
@@ -184,11 +186,10 @@ class Line(Attempting):
     async def _read(self, reads: str) -> None:
         """Read the body whole where a plugin asked for its kind and it is within the limit."""
         exchange, limits = self.exchange, self.gateway.config.limits
-        if (
-            reads == "json"
-            and b"json" not in (exchange.headers.get(b"content-type") or b"").lower()
-        ):
-            return
+        if reads == "json":
+            kinds = self.screened.passed.among(_KIND)
+            if not kinds or b"json" not in kinds[0][1].lower():
+                return
         body = self.whole
         if self.coming is not None:
             body = await self.coming.read(limits.read_bytes_max)
@@ -246,13 +247,12 @@ class Line(Attempting):
 
     def _pass_whole(self, answer: Answer, head: Head | None) -> bool:
         """An answer that came whole goes out whole, in one write and without a relay, unless
-        somebody watches it, it is large, or the caller is not a usual one.
+        somebody changes it, it is large, or the caller is not a usual one.
         """
         exchange, outlet = self.exchange, self.outlet
         status = exchange.status
         if (
-            exchange.plan.watches
-            or answer.bodiless
+            answer.bodiless
             or status is None
             or status in BODILESS
             or answer.held_bytes > COPY_BYTES_MAX
@@ -261,6 +261,10 @@ class Line(Attempting):
             or self.is_child
         ):
             return False
+        held = answer.held
+        data = held[0] if len(held) == 1 else b"".join(held)
+        if exchange.plan.watches and not shown_whole(self, answer, data):
+            return False
         keep = outlet.may_keep
         framing = LENGTH % answer.length if keep else LENGTH % answer.length + message.CLOSE
         if head is not None:
@@ -268,8 +272,13 @@ class Line(Attempting):
         else:
             line = message.status_line(status, answer.reason)
             text = b"%b%b%b\r\n" % (line, answer.passed.text(), framing)
-        held = answer.held
-        data = held[0] if len(held) == 1 else b"".join(held)
+        stopped = self._stopped
+        if stopped is not None:  # by who watched; nothing of the body goes out, as in a relay
+            self._stopped = None
+            relay = self.relay = Relay(exchange, self, outlet, None, text, chunked=False)
+            relay.abandon(stopped, _outcome_of(stopped))
+            self._end(relay)
+            return True
         exchange.bytes_sent = len(data)
         self.settle(COMPLETE if status < 400 else PROVIDER_ERROR)
         outlet.write(text + data)

@@ -72,6 +72,27 @@ def opened(
     return relay
 
 
+def shown_whole(line: Line, answer: Answer, data: bytes) -> bool:
+    """Show an answer that came whole to those who watch it; False where it has to be split, decoded
+    or changed first, and nobody has seen it yet.
+    """
+    plan = line.exchange.plan
+    if is_event_stream(answer.kind) or not _is_plain(answer.coding):
+        return False
+    if plan.rewrite:
+        line.rewriters = _made(line, plan.rewrite)
+        if line.rewriters:
+            return False
+    for taps in taps_of(line) if plan.tap else ():
+        for tap in taps:
+            if data and not hasattr(tap, "event"):
+                try:
+                    tap(data)
+                except Exception as error:  # what only watches is contained
+                    line.tap_failed(tap, error)
+    return True
+
+
 def is_event_stream(kind: bytes | None) -> bool:
     """Whether a Content-Type says so; types do not heed case (RFC 9110 section 8.3.1)."""
     return kind is not None and kind[: len(EVENT_STREAM)].lower() == EVENT_STREAM
@@ -87,7 +108,9 @@ def _watching(
 ) -> Watching | None:
     """Who looks at this body, and how it is to be shown to them; None if nobody does."""
     exchange, plan = line.exchange, line.exchange.plan
-    rewriters = _made(line, plan.rewrite) if rewritten else []
+    rewriters: list[Any] = []
+    if rewritten:
+        rewriters = _made(line, plan.rewrite) if line.rewriters is None else line.rewriters
     taps = taps_of(line) if plan.tap else ([], [])
     needs_marker = (
         is_events and answer is not None and answer.close_delimited and exchange.dialect is not None

@@ -163,6 +163,21 @@ class Passed:
         flat = self._flat
         return [(flat[2 * place], flat[2 * place + 1]) for place in shape.among(names)]
 
+    def replaced(self, names: frozenset[bytes], value: bytes) -> Passed | None:
+        """The same with another value in the one field of these names (lower case, and as in
+        `among`); None where there is not exactly one, or where they were sorted out one by one.
+        """
+        shape = self._shape
+        if shape is None:
+            return None
+        places = shape.among(names)
+        if len(places) != 1:
+            return None
+        place = places[0]
+        flat, values = self._flat.copy(), list(self._values)
+        flat[2 * place + 1] = values[place] = value
+        return Passed(flat, tuple(values), shape)
+
     def text(self) -> bytes:
         """As lines."""
         shape = self._shape

@@ -38,7 +38,7 @@ from .alerts import Alerts
 from .ceiling import Ceiling
 from .counters import Store
 from .demand import demand_of
-from .holds import Entries, Hold, Note
+from .holds import Entries, Note
 from .rebuilding import Ledger, Past
 from .refusing import blind
 from .reporting import rule_document
@@ -213,7 +213,7 @@ class Plugin:
         if note.refused is not None:
             limit, tally, counter = note.refused
         else:
-            hold = _tightest(note.holds)
+            hold = note.tightest
             if hold is None:
                 return
             limit, tally, counter = hold.limit, hold.tally, hold.counter
@@ -264,18 +264,6 @@ class Plugin:
         now = self._store.clock()
         document = {"rules": [rule_document(*entry, now) for entry in self._every()]}
         return web.Response(body=orjson.dumps(document), content_type="application/json")
-
-
-def _tightest(holds: list[Hold]) -> Hold | None:
-    """The one whose rule has the least share left."""
-    best = None
-    best_left, best_of = 0, 1
-    for hold in holds:
-        counter, of = hold.counter, hold.limit.amount
-        left = of - counter.spent - counter.reserved
-        if best is None or left * best_of < best_left * of:
-            best, best_left, best_of = hold, left, of
-    return best
 
 
 def _check(gateway: Gateway) -> None:

@@ -53,25 +53,28 @@ def demand_of(exchange: Exchange) -> Demand | None:
         found = _MODEL.search(exchange.path)  # a session: what it says of itself is in its address
         model = None if found is None else unquote_to_bytes(found[1]).decode("utf-8", "replace")
         return Demand(model, 0, None, None)
-    body, path = exchange.body, exchange.path
-    output: int | None = None
-    if path.endswith(_SILENT) or (b"?" in path and path.split(b"?")[0].endswith(_SILENT)):
-        output = 0
+    body = exchange.body
     if body is None:
+        output = 0 if _is_silent(exchange.path) else None
         return Demand(exchange.model, _unread(exchange), output, None)
+    output, tier = None, None
     document = exchange.document
-    tier = None
     if type(document) is dict:
-        if output is None:
-            output = document.get("max_tokens")
-            if type(output) is not int or output <= 0:
-                output = _count(output)
-            if not _RARE.isdisjoint(document):
-                output = _output(document)
+        output = document.get("max_tokens")
+        if type(output) is not int or output <= 0:
+            output = _count(output)
+        if not _RARE.isdisjoint(document):
+            output = _output(document)
         tier = document.get("service_tier")
         if type(tier) is not str:
             tier = None
+    if output is None and _is_silent(exchange.path):
+        output = 0
     return Demand(exchange.model, estimate_input(body), output, tier)
+
+
+def _is_silent(path: bytes) -> bool:
+    return path.endswith(_SILENT) or (b"?" in path and path.split(b"?")[0].endswith(_SILENT))
 
 
 def _output(document: dict[str, Any]) -> int | None:

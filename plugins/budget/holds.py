@@ -53,6 +53,7 @@ class Note(msgspec.Struct, gc=False):
     """Of one exchange: what it may use, where it was priced for, and what it holds.
 
     refused: the rule that refused it, and the counter, if one did.
+    tightest: of what it holds, where the least share was left.
     """
 
     demand: Demand
@@ -60,3 +61,4 @@ class Note(msgspec.Struct, gc=False):
     holds: list[Hold] = []
     provider: str | None = None
     refused: tuple[Limit, Tally, Counter] | None = None
+    tightest: Hold | None = None

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from gateway import Attempt, CallerFault, Exchange
+from gateway import Attempt, CallerFault, Exchange, Usage
 
 from .counters import Counter, Store, Tally
 from .demand import Demand
@@ -49,6 +49,7 @@ class Desk:
         is_priced = False
         output, cost = -1, 0  # of the rule before: most rules ask for the same
         holds: list[Hold] = []
+        least, of = 1, 0  # what is left under the tightest rule, and of how much
         for limit, tally in note.entries:
             subject = limit.subject(exchange, provider)
             if subject is None:
@@ -79,10 +80,15 @@ class Desk:
                     if limit.hard:
                         raise crowded(limit)
                     continue
-            if limit.hard and amount and amount > limit.amount - counter.spent - counter.reserved:
+            left = limit.amount - counter.spent - counter.reserved - amount
+            if left < 0 and limit.hard and amount:
                 raise self._refusal(note, limit, tally, counter, amount)
             whose = provider if limit.is_by_provider else None
-            holds.append(Hold(limit, tally, counter, counter.epoch, amount, whose))
+            hold = Hold(limit, tally, counter, counter.epoch, amount, whose)
+            holds.append(hold)
+            if left * of < least * limit.amount or not of:
+                least, of = left, limit.amount
+                note.tightest = hold
         for hold in holds:
             hold.counter.add(hold.epoch, hold.amount, 0)
         note.holds = holds
@@ -133,6 +139,10 @@ class Desk:
             hold.counter.add(hold.epoch, hold.amount, 0)
         note.holds += fresh
         note.provider = provider
+        mine = [hold for hold in note.holds if hold.provider in (None, provider)]
+        note.tightest = min(
+            mine, key=lambda hold: hold.room() / (hold.limit.amount or 1), default=None
+        )
 
     def _worst(self, limit: Limit, demand: Demand, price: Price | None) -> int | None:
         """The most it may add to a rule; None where that does not count it."""
@@ -215,24 +225,21 @@ class Desk:
         holds, note.holds = note.holds, []
         attempts = exchange.attempts
         if len(attempts) == 1:
-            tokens, cost = self._used(exchange, attempts[0])
+            usage = self._used(exchange, attempts[0])
             for hold in holds:
-                self._replace(hold, cost if hold.limit.in_usd else tokens)
+                self._replace(hold, _spent(hold.limit, usage))
             return
-        used = [(each.target.provider.name, *self._used(exchange, each)) for each in attempts]
+        used = [(each.target.provider.name, self._used(exchange, each)) for each in attempts]
         for hold in holds:
-            spent = 0
-            for name, tokens, cost in used:
-                if hold.provider is None or hold.provider == name:
-                    spent += cost if hold.limit.in_usd else tokens
-            self._replace(hold, spent)
+            some = (u for name, u in used if hold.provider is None or hold.provider == name)
+            self._replace(hold, sum(_spent(hold.limit, usage) for usage in some))
 
     def count(self, exchange: Exchange, entries: Entries) -> None:
         """Count what was used by a request that nothing was held for: a result read later."""
         now = self._store.clock()
         for attempt in exchange.attempts:
-            tokens, cost = self._used(exchange, attempt)
-            if not tokens and not cost:
+            usage = self._used(exchange, attempt)
+            if usage is None:
                 continue
             for limit, tally in entries:
                 subject = limit.subject(exchange, attempt.target.provider.name)
@@ -242,36 +249,30 @@ class Desk:
                 counter = self._store.counter(tally, subject)
                 if counter is not None:
                     hold = Hold(limit, tally, counter, counter.epoch, 0)
-                    self._replace(hold, cost if limit.in_usd else tokens)
+                    self._replace(hold, _spent(limit, usage))
 
     def _replace(self, hold: Hold, spent: int) -> None:
         counter, limit = hold.counter, hold.limit
         if counter.told and hold.tally.window.is_rolling:
             counter.told = min(counter.told, limit.told_of(counter.spent))
         counter.add(hold.epoch, -hold.amount, spent)
-        if counter.spent >= limit.thresholds[counter.told]:
+        thresholds, told = limit.thresholds, counter.told
+        # Another gateway's rule of this name may have more of them.
+        if told < len(thresholds) and counter.spent >= thresholds[told]:
             counter.told = limit.told_of(counter.spent)
             self._tell(limit, hold.tally, counter)
 
-    def _used(self, exchange: Exchange, attempt: Attempt) -> tuple[int, int]:
-        """Tokens and nano-dollars of an attempt, unless its answer was counted before."""
+    def _used(self, exchange: Exchange, attempt: Attempt) -> Usage | None:
+        """What an attempt used, unless its answer was counted before."""
         usage = attempt.usage
-        if usage is None:
-            return 0, 0
-        answer = usage.response_id
-        if answer is not None and (usage.reported or b"/responses" in exchange.path):
-            key = (attempt.target.provider.name, answer[:_ID_CHARS_MAX])
+        if usage is None or usage.response_id is None:
+            return usage
+        if usage.reported or b"/responses" in exchange.path:
+            key = (attempt.target.provider.name, usage.response_id[:_ID_CHARS_MAX])
             if key in self._billed:
-                return 0, 0
+                return None
             self.bill(*key)
-        tokens = (
-            (usage.fresh_input or 0)
-            + (usage.cache_read or 0)
-            + (usage.cache_write or 0)
-            + (usage.output_text or 0)
-            + (usage.output_reasoning or 0)
-        )
-        return tokens, usage.cost_nanousd or 0
+        return usage
 
     def bill(self, provider: str, response_id: str) -> None:
         """Remember an answer as counted."""
@@ -289,6 +290,21 @@ def _unknown(limit: Limit, demand: Demand) -> int | None:
     if limit.hard and limit.rule.unpriced == "refuse":
         raise unpriced(limit)
     return None
+
+
+def _spent(limit: Limit, usage: Usage | None) -> int:
+    """What a usage comes to under a rule."""
+    if usage is None:
+        return 0
+    if limit.in_usd:
+        return usage.cost_nanousd or 0
+    return (
+        (usage.fresh_input or 0)
+        + (usage.cache_read or 0)
+        + (usage.cache_write or 0)
+        + (usage.output_text or 0)
+        + (usage.output_reasoning or 0)
+    )
 
 
 def _is_charged(attempt: Attempt) -> bool:

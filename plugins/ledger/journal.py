@@ -108,8 +108,10 @@ class File:
 
     def note_closed(self, key: str) -> None:
         """Forget an exchange's openings here."""
-        self.promised -= self.promised_to(key)
-        self.open.pop(key, None)
+        lines = self.open.pop(key, None)
+        if lines is not None:
+            for line in lines:
+                self.promised -= len(line) + CLOSING_BYTES
 
     def promised_to(self, key: str) -> int:
         """What is kept free for the closing of an exchange."""
@@ -182,6 +184,15 @@ class Journal:
 
     def close(self, key: str, line: bytes) -> None:
         """Write down the end of exchange `key`. What was opened has room even on a full disk."""
+        current = self.current
+        if self.sealed or current.at + len(line) + current.promised > current.capacity:
+            self._close(key, line)
+            return
+        self._write(line)
+        current.note_closed(key)
+
+    def _close(self, key: str, line: bytes) -> None:
+        """The same where there are older files, or the newest one is nearly full."""
         current, is_open = self.current, self.is_open(key)
         promised = current.promised
         if self.sealed:

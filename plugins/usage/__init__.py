@@ -109,22 +109,24 @@ class Plugin:
         attempt = exchange.attempt
         if note is None or not note.asked or attempt is None or attempt.response is None:
             return None
-        fields = attempt.response
-        kind = fields.among(_KIND)
+        kind = attempt.response_among(_KIND)
         if not kind or _plain(kind[0][1]) != b"text/event-stream":
             return None  # nothing of ours is in it, so it keeps its length
         # What cannot be read cannot be edited; better one chunk too many than no answer.
-        readable = all(coding.strip().lower() in _READABLE for _, coding in fields.among(_CODING))
+        readable = all(
+            coding.strip().lower() in _READABLE for _, coding in attempt.response_among(_CODING)
+        )
         return Stripper() if readable else None
 
     @hookimpl
     def tap(self, exchange: Exchange, side: str) -> Any:
-        note = exchange.notes.get(NAME)
-        attempt = exchange.attempt
-        if side != "upstream" or note is None or attempt is None:
+        if side != "upstream":
             return None
-        note.watcher = _watcher(exchange, attempt)
-        return note.watcher
+        note = exchange.notes.get(NAME)
+        if note is None:
+            return None
+        watcher = note.watcher = _watcher(exchange, exchange.attempts[-1])
+        return watcher
 
     @hookimpl
     def settle(self, exchange: Exchange) -> None:
@@ -141,12 +143,12 @@ class Plugin:
 
 def _watcher(exchange: Exchange, attempt: Attempt) -> Watcher | None:
     """Who can read this answer; None where it holds no counts, or nobody knows how."""
-    status, fields = attempt.status, attempt.response
+    status = attempt.status
     if status == 101:
         return Session()
-    if fields is None or status is None or status >= 400:
+    if status is None or status >= 400:
         return None
-    found = fields.among(_KIND)
+    found = attempt.response_among(_KIND)
     kind = _plain(found[0][1]) if found else b""
     posted = exchange.method == b"POST"
     if kind == b"text/event-stream":
@@ -177,7 +179,8 @@ def _seen(exchange: Exchange, attempt: Attempt, watcher: Watcher) -> Usage | Non
         watcher.end()
     except Exception as error:  # an answer that is no JSON, or was cut
         usage.problem = usage.problem or f"not read: {error}"
-    _read_fields(attempt, usage)
+    if not usage.is_known:
+        _read_fields(attempt, usage)
     if attempt.status != 101:
         usage.reported = is_report(exchange.method, exchange.path, usage)
     if isinstance(watcher, Whole) and watcher.document is not None:
@@ -209,14 +212,13 @@ def _note_error(exchange: Exchange, document: object) -> None:
 
 
 def _written(exchange: Exchange, attempt: Attempt, watcher: Watcher) -> int:
-    coded = attempt.response is not None and attempt.response.among(_CODING)
-    if coded and watcher.usage.problem is not None:
+    if attempt.response_among(_CODING) and watcher.usage.problem is not None:
         return exchange.bytes_sent // _PACKED_BYTES_PER_TOKEN  # it could not be unpacked
     return watcher.written()
 
 
 def _read_fields(attempt: Attempt, usage: Usage) -> None:
-    if attempt.response is None or usage.is_known:
+    if attempt.response is None:
         return
     for name, side in _FIELDS:
         value = attempt.response.get(name)

@@ -106,15 +106,16 @@ def test_killed_with_requests_in_flight_it_loses_none_and_doubles_none(
 class Script:
     """One request to a gateway that runs under strace, and then its end."""
 
-    def __init__(self, upstream: Upstream, state: Path, store: str) -> None:
+    def __init__(self, upstream: Upstream, state: Path, store: str, **ledger: str) -> None:
         self.upstream = upstream
         self.state = state
         self.store = store
+        self.ledger = ledger
         self.callers = Callers()
 
     def run(self, *strace: str) -> bool:
         """Run it; whether the gateway came to its own end."""
-        config = configured(self.upstream.port, self.state, self.store)
+        config = configured(self.upstream.port, self.state, self.store, ledger=self.ledger)
         config |= {"server": {"port": 0}, "admin": {"port": 0}, "log": {"format": "json"}}
         self.state.mkdir(exist_ok=True)
         file = self.state / "config.toml"
@@ -171,3 +172,24 @@ def test_killed_at_any_write_of_one_request_it_loses_nothing(
     with capsys.disabled():
         print(f"\nkilled at {killed} of {len(all_writes)} writes")
     assert killed >= len(some) * 0.8
+
+
+@pytest.mark.parametrize(("durability", "waits"), [("power", True), ("process", False)])
+def test_the_disk_has_an_opening_before_anything_goes_up_where_power_may_fail(
+    durability, waits, upstream, tmp_path
+):
+    trace = tmp_path / "trace"
+    script = Script(upstream, tmp_path / "state", "sqlite", durability=durability)
+    calls = ("fdatasync", "fsync", *WRITES)
+    assert script.run("-e", f"trace={','.join(calls)}", "-s", "200", "-o", str(trace))
+    assert script.faults() == []
+    lines = trace.read_text().splitlines()
+    opened = next(at for at, line in enumerate(lines) if r'"{\"open\"' in line)
+    sent = next(at for at, line in enumerate(lines) if '"POST /v1/chat/completions' in line)
+    journal = re.findall(r"pwrite64\((\d+)", lines[opened])[0]
+    between = "\n".join(lines[opened + 1 : sent])
+    # Said on one line, or begun on one and ended on another.
+    synced = re.search(rf"fdatasync\({journal}(\) += 0| <unfinished)", between)
+    ended = re.search(r"fdatasync(\(\d+\)| resumed>\)) += 0", between)
+    assert opened < sent
+    assert (synced is not None and ended is not None) == waits
