@@ -85,7 +85,7 @@ def least_share(before: Share, after: Share) -> float:
     return min(spent) / sum(spent) if sum(spent) else 0.0
 
 
-def falls(target: Running, count: int) -> list[int]:
+def falls(target: Running, count: int, accepted_timeout_s: float = ACCEPTED_TIMEOUT_S) -> list[int]:
     """Open so many connections at once; gives how many each worker got, the most first."""
     assert target.pid is not None
     parts = urlsplit(target.base)
@@ -97,7 +97,7 @@ def falls(target: Running, count: int) -> list[int]:
             sock = stack.enter_context(socket.create_connection(address, 5))
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             own.append(sock.getsockname()[1])
-        until = time.monotonic() + ACCEPTED_TIMEOUT_S
+        until = time.monotonic() + accepted_timeout_s
         while True:
             got = held(workers, address[1], own)
             if sum(got.values()) == count:

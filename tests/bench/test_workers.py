@@ -71,8 +71,7 @@ def test_one_worker_gets_all(upstream: str):
         assert falls(target, 5) == [5]
 
 
-def test_both_workers_work_and_that_is_measured(two: Running, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("bench.workers.TRIES", 3)
+def test_both_workers_work_and_that_is_measured(two: Running):
     values = workers(two, SETTINGS)
     assert values["errors"] == 0
     assert values["rate"] > 0
@@ -82,14 +81,13 @@ def test_both_workers_work_and_that_is_measured(two: Running, monkeypatch: pytes
     assert 0.0 <= values["none_of_few"] <= 1.0
 
 
-def test_connections_that_nobody_takes_are_told(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("bench.workers.ACCEPTED_TIMEOUT_S", 0.1)
+def test_connections_that_nobody_takes_are_told():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         # This process listens, and never accepts.
         target = Running(ONE, f"http://127.0.0.1:{port}", os.getpid(), 0.0)
         with pytest.raises(TimeoutError, match="0 of 2"):
-            falls(target, 2)
+            falls(target, 2, accepted_timeout_s=0.1)
 
 
 @pytest.mark.parametrize(
