@@ -109,17 +109,24 @@ class Plugin:
         stops = any(rule.stop_in_flight for rule in config.rules)
         return () if stops else ("rewrite",)
 
+    def check(self, config: Config) -> list[str]:
+        """What would stop a start."""
+        secret = config.webhook_secret
+        if config.webhook and secret is not None and secret.missing:
+            why = f"webhook_secret: {secret.reference} is {secret.why_missing}"
+            return [f"{why}; set it, or leave webhook_secret out to send alerts unsigned"]
+        return []
+
     # -- life --------------------------------------------------------------------------------------
 
     @hookimpl
     @asynccontextmanager
     async def lifespan(self, gateway: Gateway) -> AsyncIterator[None]:
         self._gateway = gateway
-        tables = [p.settings[NAME] for p in gateway.plans.values() if NAME in p.settings]
-        rules = [rule for table in tables for rule in table.rules]
-        if rules:
-            _check(gateway)
-        if any(Limit(rule).in_usd for rule in rules):
+        for text in self.check(self.config):
+            raise StartError(text)
+        _check(gateway)
+        if any("cost" in plan.plugins for plan in gateway.plans.values()):
             self._desk.prices = gateway.require("prices")
         for name, plan in gateway.plans.items():
             if NAME in plan.settings:
@@ -150,9 +157,17 @@ class Plugin:
             for counter in tally.counters.values():
                 counter.told = limit.told_of(counter.spent)
             found.append((limit, tally))
-        self._in_force[name] = (config, tuple(found))
-        self._store.keep(limit.key for limit, _ in self._every())
+        if self._is_current(name, config):
+            self._in_force[name] = (config, tuple(found))
+            self._store.keep(limit.key for limit, _ in self._every())
         return tuple(found)
+
+    def _is_current(self, name: str, config: Config) -> bool:
+        """Whether these are a gateway's settings of now: a request keeps those it began under."""
+        gateway = self._gateway
+        if gateway is None or name not in gateway.plans:
+            return True
+        return gateway.plans[name].settings.get(NAME) is config
 
     def _every(self) -> Entries:
         """The rules of all gateways; those that share their counters once."""

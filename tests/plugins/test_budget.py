@@ -457,6 +457,17 @@ def test_a_reload_keeps_what_was_spent_under_a_rule_of_the_same_name():
         assert "2 tokens of 12 tokens/year left" in refused.json()["error"]["message"]
 
 
+def test_a_request_that_began_before_a_reload_does_not_bring_its_rules_back():
+    house = House(rule())
+    house.ask()
+    gateway: Any = type("Gateway", (), {"plans": {"default": house.plan}})()
+    house.plugin._gateway = gateway
+    old = Config(rules=(rule(name="old"),))
+    assert [limit.name for limit, _ in house.plugin.entries("default", old)] == ["old"]
+    assert [limit.name for limit, _ in house.plugin._every()] == ["r"]
+    assert house.spent > 3 * USD
+
+
 def test_the_admin_api_lists_rules_and_counters():
     with served(RULE, {**RULE, "name": "s", "hard": False, "scope": "gateway"}) as gateway:
         ask(gateway)
@@ -485,6 +496,9 @@ def test_the_admin_api_lists_rules_and_counters():
         ({"plugins": {"budget": {"rules": [{**RULE, "limit": "1 USD/day"}]}},
           "enabled": ["usage", "budget"]}, "enable cost there, before"),
         ({"plugins": {"budget": {"rules": [RULE, RULE]}}}, "two are named r"),
+        ({"plugins": {"budget": {"webhook": "http://x", "webhook_secret": "env:NOBODY_SET_IT"}}},
+         "webhook_secret: env:NOBODY_SET_IT is not set; set it, or leave"),
+        ({"plugins": {"budget": {"webhook": "x"}}}, "webhook: wanted an address"),
         ({"plugins": {"budget": {"rules": [{**RULE, "limit": "much"}]}}},
          "rules[0].limit: of the rule r:"),
     ],

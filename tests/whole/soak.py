@@ -560,12 +560,12 @@ class Faults:
         self.all = (
             Fault("300 callers say nothing", self._silent_callers, harms=False),
             Fault("the upstream is silent", mode("silent")),
+            Fault("the upstream answers garbage", mode("garbage")),
             Fault("the gateway is stopped and goes on", self._stopped),
             Fault("the upstream is slow", mode("slow"), harms=False),
             Fault("the upstream is killed", self._killed),
             Fault("the configuration is read again", self._reloaded, harms=False),
             Fault("the upstream cuts bodies", mode("cut")),
-            Fault("the upstream answers garbage", mode("garbage")),
             Fault("a broken configuration is refused", self._refused, harms=False),
             Fault("the upstream's ports are closed", self._closed),
             Fault("descriptors run short", self._short),

@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from plugins.budget.counters import Store, Tally
 from plugins.budget.holds import Hold
@@ -81,8 +88,8 @@ class Counting(RuleBasedStateMachine):
             assert counter.spent == sum(each["spent"] for each in mine)
 
 
-Counting.TestCase.settings = settings(stateful_step_count=60, deadline=None)
-test_any_interleaving = Counting.TestCase
+def test_any_interleaving():
+    run_state_machine_as_test(Counting, settings=settings(stateful_step_count=60, deadline=None))
 
 
 @pytest.mark.parametrize("kind", ["calendar", "rolling"])
@@ -133,10 +140,11 @@ def test_room_comes_when_enough_has_left_a_rolling_window():
     window = tally.window
     assert isinstance(window, Rolling)
     first = window.epoch
+    counter = store.counter(tally, "a")
+    assert counter is not None
     for _ in range(3):
         tally.turn(now)
-        counter = store.counter(tally, "a")
-        assert counter is not None
+        counter.turn(window)
         counter.add(counter.epoch, 0, 300)
         now += 10_000
     assert counter.resets_ms(window) == window.leaves_ms(first)

@@ -82,7 +82,7 @@ def test_a_subject_is_what_the_scope_names():
         ("metadata.none", None),
     ]:
         assert subject(scope, made) == found
-        scopes = (scope,) if isinstance(scope, str) else scope
+        scopes = (scope,) if isinstance(scope, str) else tuple(scope)
         assert subject_in(scopes, row) == found  # a ledger's row finds the same counter
 
 
