@@ -510,6 +510,12 @@ def test_a_start_that_cannot_keep_budgets_says_what_to_do(tables, words):
     assert words in failed.value.stderr
 
 
+def test_more_than_one_worker_is_refused_with_the_ways_out():
+    with pytest.raises(StartFailed) as failed, served(RULE, server={"workers": 2}):
+        pass
+    assert "set server.workers = 1, or take" in failed.value.stderr
+
+
 def test_without_rules_it_stands_in_no_path():
     idle = plan_of(plugins.budget)
     assert not any((idle.limit, idle.send, idle.answer, idle.rewrite, idle.settle))

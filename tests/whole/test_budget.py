@@ -19,7 +19,6 @@ from google import genai
 from gateway.testing import (
     RunningGateway,
     ScriptedUpstream,
-    StartFailed,
     Visit,
     chunk,
     head,
@@ -406,14 +405,6 @@ def test_several_streams_share_what_is_left(stopping):
 
 
 # -- starts ----------------------------------------------------------------------------------------
-
-
-def test_more_than_one_worker_is_refused_with_the_ways_out():
-    with ScriptedUpstream(gives(ANSWER)) as upstream:
-        tables = config(upstream, rule(), server={"workers": 2})
-        with pytest.raises(StartFailed) as failed, running_gateway(tables):
-            pass
-    assert "set server.workers = 1, or take" in failed.value.stderr
 
 
 def test_counters_are_what_the_ledger_says_after_a_kill(tmp_path):
