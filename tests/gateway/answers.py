@@ -359,7 +359,7 @@ CLAUDE: Final = {"model": "claude-sonnet-4-5", "response_id": "msg_1", "tier": "
 
 
 def claude_events(text: Sequence[str] = WORDS) -> list[dict[str, Any]]:
-    message = {
+    message: dict[str, Any] = {
         "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5",
         "content": [], "stop_reason": None, "stop_sequence": None,
         "usage": {"input_tokens": 11, "cache_creation_input_tokens": 200,
@@ -537,7 +537,7 @@ def whole(
     **rest: Any,
 ) -> Case:
     assert len(counts) == 5
-    return Case(name, provider, path, JSON, spaced(document), counts, rest=rest)  # type: ignore[arg-type]
+    return Case(name, provider, path, JSON, spaced(document), counts, rest=rest)
 
 
 WHOLES: Final = [

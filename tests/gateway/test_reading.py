@@ -25,7 +25,7 @@ NAMES = (
     "incomplete_details", "reason", "response", "message", "delta", "metadata", "x_groq",
     "messageStop", "output_file_id", "search_units", "text",
 )  # fmt: skip
-LEAVES = (
+LEAVES: tuple[Any, ...] = (
     None, True, 0, 1, 7.0, -1, 1 << 60, "", "stop", "response", "realtime.response", "batch",
     "completed", "in_progress", "duration", 'say "usage":{"prompt_tokens":1}', [], {},
 )  # fmt: skip

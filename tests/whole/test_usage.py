@@ -41,7 +41,13 @@ TELLER = """
 import msgspec
 import orjson
 
-from gateway import Usage, hookimpl
+from gateway import hookimpl
+
+# Spelled out: a compiled class has no __slots__.
+FACTS = (
+    "fresh_input", "cache_read", "cache_write", "output_text", "output_reasoning", "details",
+    "tier", "model", "response_id", "finish_reason", "estimated", "problem", "reported",
+)
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,7 +74,7 @@ class Plugin:
     @hookimpl
     def account(self, exchange):
         usage = exchange.usage
-        told = {} if usage is None else {name: getattr(usage, name) for name in Usage.__slots__}
+        told = {} if usage is None else {name: getattr(usage, name) for name in FACTS}
         told |= {
             "case": (exchange.headers.get(b"x-case") or b"").decode(),
             "slices": getattr(exchange.notes.get("teller"), "count", 0),

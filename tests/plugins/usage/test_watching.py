@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 import tracemalloc
+from typing import Any
 
 import orjson
 import pytest
@@ -23,7 +24,7 @@ from tests.gateway.answers import (
     sse,
 )
 
-WATCHERS = {SSE: Events, AWS: Messages, NDJSON: Lines}
+WATCHERS: dict[bytes, Any] = {SSE: Events, AWS: Messages, NDJSON: Lines}
 CASES = [case for case in STREAMS if case.kind != JSON]
 
 
