@@ -123,6 +123,8 @@ class Plan:
         (`idle(config)`).
         """
         idle = getattr(plugin.instance, "idle", None)
+        if idle is None:
+            return ()
         settings = self.settings[plugin.name]
         # Where a reload's table is wrong there are none, and the plan will not be used.
-        return () if idle is None or settings is None else idle(settings)
+        return () if settings is None else idle(settings)
