@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway import plugins, settings
 from gateway.cli.health import admin_url
-from gateway.cli.text import DURATION, aligned, config_option, json_option, say, say_json
+from gateway.cli.text import DURATION, aligned, config_option, json_option, say, say_json, say_rows
 from gateway.convert import ConfigErrors, convert_table
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ __all__ = [
     "json_option",
     "say",
     "say_json",
+    "say_rows",
 ]
 
 

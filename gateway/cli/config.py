@@ -12,7 +12,7 @@ import orjson
 
 from gateway import settings
 from gateway.cli.registry import bundled, table_types
-from gateway.cli.text import aligned, config_option, json_option, say, say_json
+from gateway.cli.text import config_option, json_option, say_json, say_rows
 from gateway.config import Config, ProviderConfig
 from gateway.convert import convert_table
 from gateway.places import KeyPath
@@ -45,8 +45,7 @@ def show(path: str | None, as_json: bool) -> None:
         say_json({key: {"value": _plain(value), "from": source} for key, value, source in rows})
         return
     texts = ((key, written(value), source) for key, value, source in rows)
-    for line in aligned((f"{key} = {text}", f"# {source}") for key, text, source in texts if text):
-        say(line)
+    say_rows((f"{key} = {text}", f"# {source}") for key, text, source in texts if text)
 
 
 @command.command("diff")
@@ -71,8 +70,7 @@ def diff(path: str | None, as_json: bool) -> None:
     for key, value, default, source in rows:
         was = f"default {written(default)}; " if written(default) else ""
         texts.append((f"{key} = {written(value)}", f"# {was}{source}"))
-    for line in aligned(texts):
-        say(line)
+    say_rows(texts)
 
 
 def _defaults(loaded: settings.Loaded) -> Iterator[tuple[str, Any]]:

@@ -9,7 +9,7 @@ import click
 
 from gateway import settings
 from gateway.cli import registry
-from gateway.cli.text import GAP, aligned, config_option, json_option, say, say_json
+from gateway.cli.text import GAP, config_option, json_option, say, say_json, say_rows
 from gateway.plugins import LoadedPlugin, discover
 from gateway.schema import keys
 
@@ -45,14 +45,12 @@ def _describe(plugin: LoadedPlugin, state: str) -> None:
     ]
     if "limit" in plugin.hooks:
         facts.append(("fails", plugin.fails))
-    for line in aligned(facts):
-        say(GAP + line)
+    say_rows(facts, GAP)
     table = [
         (f"[plugins.{plugin.name}] {key.name}", f"{key.meaning} Default: {key.default or 'none'}")
         for key in keys(plugin.config_type)
     ]
-    for line in aligned(table):
-        say(GAP + line)
+    say_rows(table, GAP)
     say("")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
@@ -36,6 +37,34 @@ def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
         GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
         for row in table
     ]
+
+
+def say_rows(rows: Iterable[Sequence[str]], indent: str = "") -> None:
+    """Print rows in columns. On a terminal, and where rich is installed, what is too wide for it is
+    wrapped within its column; otherwise lines are as long as they are.
+    """
+    table = [list(row) for row in rows]
+    if sys.stdout.isatty():
+        try:
+            _say_wrapped(table, indent)
+        except ImportError:
+            pass
+        else:
+            return
+    for line in aligned(table):
+        say(indent + line)
+
+
+def _say_wrapped(table: list[list[str]], indent: str) -> None:
+    from rich.console import Console  # noqa: PLC0415 - it need not be there
+    from rich.padding import Padding  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    grid = Table.grid(padding=(0, len(GAP), 0, 0))
+    for row in table:
+        grid.add_row(*map(Text, row))  # as it stands: what looks like rich's markup is none
+    Console(highlight=False).print(Padding(grid, (0, 0, 0, len(indent))))
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

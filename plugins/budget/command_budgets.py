@@ -12,12 +12,11 @@ import orjson
 from gateway.command import (
     DURATION,
     admin_url,
-    aligned,
     config_option,
     in_force,
     json_option,
-    say,
     say_json,
+    say_rows,
 )
 
 from . import NAME
@@ -59,8 +58,7 @@ def command(path: str | None, as_json: bool, url: str | None, timeout: int) -> N
     table = [_SHOWN]
     for rule in found["rules"]:
         table += [_row(rule, each) for each in rule["subjects"]] or [_row(rule, None)]
-    for line in aligned(table):
-        say(line)
+    say_rows(table)
 
 
 async def _asked(url: str, token: str, timeout_s: float) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from gateway.command import aligned, config_option, json_option, say, say_json
+from gateway.command import config_option, json_option, say_json, say_rows
 
 from .command_ledger import reading
 from .table import NAMES, rows, wanted
@@ -41,8 +41,7 @@ def command(path: str | None, as_json: bool, **asked: str | None) -> None:
     names = (["time"] if want.step else []) + list(want.by)
     table = [[*names, *_SHOWN]]
     table += [[*(str(row[name]) for name in names), *_counts(row)] for row in found]
-    for line in aligned(table):
-        say(line)
+    say_rows(table)
 
 
 def _counts(row: dict[str, Any]) -> list[str]:

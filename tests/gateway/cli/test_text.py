@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import subprocess
 import sys
 
@@ -64,3 +66,42 @@ def test_a_duration_is_written_as_in_the_configuration(text, nanoseconds):
 def test_another_duration_is_refused(text):
     with pytest.raises(click.BadParameter):
         DURATION.convert(text, None, None)
+
+
+WIDE = [("name", "what it is for, at length: " + "word " * 30), ("[bold]", "as it stands")]
+SAYING = f"from gateway.cli.text import say_rows; say_rows({WIDE!r}, '  ')"
+
+
+def said_on_a_terminal(code: str, columns: int) -> list[str]:
+    """Give the lines that a program prints on a terminal so many columns wide."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm"}
+    with subprocess.Popen([sys.executable, "-c", code], stdout=theirs, env=environment) as program:
+        os.close(theirs)
+        data = b""
+        with contextlib.suppress(OSError):  # what Linux says at the end of a terminal
+            while piece := os.read(ours, 65536):
+                data += piece
+        os.close(ours)
+    assert program.returncode == 0
+    return data.decode().replace("\r\n", "\n").rstrip("\n").split("\n")
+
+
+def test_rows_are_wrapped_in_their_column_on_a_terminal():
+    lines = [line.rstrip() for line in said_on_a_terminal(SAYING, 60)]
+
+    assert max(map(len, lines)) <= 60
+    assert lines[0].startswith("  name    what it is for, at length: word")
+    assert lines[1].startswith("          word word")
+    assert lines[-1] == "  [bold]  as it stands"
+    assert sum(line.count("word") for line in lines) == 30
+
+
+def test_without_rich_or_a_terminal_lines_are_as_long_as_they_are():
+    hidden = "import sys; sys.modules['rich'] = None; sys.modules['rich.console'] = None; "
+    piped = subprocess.run(
+        [sys.executable, "-c", SAYING], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+
+    assert len(piped) == len(WIDE)
+    assert [line.rstrip() for line in said_on_a_terminal(hidden + SAYING, 60)] == piped
