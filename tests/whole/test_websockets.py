@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import queue
 import random
 import signal
 import socket
@@ -45,6 +46,7 @@ LARGE_BYTES = 4_000_000
 SIZES = (0, 1, 5, 125, 126, 1000, 4000)
 LONG_SIZES = (65_535, 65_536, 100_000)
 AGREED = "permessage-deflate"
+Frames = queue.SimpleQueue[tuple[int, bytes] | None]
 # Reads along where a field of the request asks for it, and tells at the end what it was shown.
 PLUGIN = """
 import hashlib
@@ -672,13 +674,14 @@ def test_the_caller_sees_the_upstreams_leaving(ways, way, sizes: Sizes):
 # -- ended by the gateway --------------------------------------------------------------------------
 
 
-def hears(frames: list[tuple[int, bytes]]) -> Callable[[Visit], None]:
-    """Keep what comes, and then end in an orderly way."""
+def hears(frames: Frames) -> Callable[[Visit], None]:
+    """Hand on what comes, None at its end, and then end in an orderly way."""
 
     def script(visit: Visit) -> None:
         with contextlib.suppress(BrokenOff):
             while True:
-                frames.append(read_frame(visit.connection.wire))
+                frames.put(read_frame(visit.connection.wire))
+        frames.put(None)
         visit.close_notify()
 
     return script
@@ -687,14 +690,16 @@ def hears(frames: list[tuple[int, bytes]]) -> Callable[[Visit], None]:
 @pytest.mark.parametrize("way", ["plain", "tls"])
 def test_a_plugin_that_stops_it_sends_both_sides_a_goodbye(ways, way):
     before = ways.count()
-    frames: list[tuple[int, bytes]] = []
+    frames: Frames = queue.SimpleQueue()
     caller, connection = ways.join(way, hears(frames))
     with caller:
         caller.send(frame(TEXT, b"stop", mask=MASK))
         assert read_frame(caller.wire) == (CLOSE, b"\x03\xe9")
         assert caller.ending() == "fin"
         connection.wait_gone()
-    assert frames == [(TEXT, b"stop"), (CLOSE, b"\x03\xe9")]
+    # The connection is gone as soon as the kernel says so, ahead of what is still to be read.
+    heard = list(iter(lambda: frames.get(timeout=10), None))
+    assert heard == [(TEXT, b"stop"), (CLOSE, b"\x03\xe9")]
     assert ways.outcome(before + 1) == ("stopped", "stopped")
 
 
