@@ -27,12 +27,14 @@ from gateway.headers import Headers
 from gateway.hooks import hookimpl
 from gateway.lines import LineWriter
 from gateway.log import get as get_logger
+from gateway.migrating import migrations, statements
 from gateway.reading import read as read_usage
 from gateway.reply import Head, Reply
 from gateway.secret import Secret
 from gateway.splice import get_span, remove, set_value
 from gateway.sse import Event, Splitter
 from gateway.summary import record, server_timing
+from gateway.times import now_ms, parse_time
 from gateway.units import Duration, Size, parse_duration, parse_size
 from gateway.usage import BYTES_PER_TOKEN, Usage, estimate_input, may_tell
 
@@ -79,12 +81,16 @@ __all__ = [
     "get_span",
     "hookimpl",
     "may_tell",
+    "migrations",
+    "now_ms",
     "opening_entry",
     "parse_duration",
     "parse_size",
+    "parse_time",
     "read_usage",
     "record",
     "remove",
     "server_timing",
     "set_value",
+    "statements",
 ]

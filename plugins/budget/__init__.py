@@ -31,6 +31,7 @@ from gateway import (
     StartError,
     get_logger,
     hookimpl,
+    now_ms,
     parse_duration,
 )
 
@@ -44,7 +45,7 @@ from .refusing import blind
 from .reporting import rule_document
 from .reserving import Desk
 from .rules import Limit, Rule
-from .windows import now_ms, window_of, zone_of
+from .windows import window_of, zone_of
 
 log = get_logger("budget")
 

@@ -20,12 +20,12 @@ from typing import Any, Final
 import aiohttp
 import orjson
 
-from gateway import Secret, get_logger
+from gateway import Secret, get_logger, now_ms
 
 from .counters import Counter, Tally
 from .reporting import document_of
 from .rules import Limit
-from .windows import now_ms, written
+from .windows import written
 
 log = get_logger("budget")
 

@@ -10,7 +10,6 @@ Times are milliseconds since 1970, of the time of day.
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -33,11 +32,6 @@ _ROLLING: Final = {
 # A clock that is set back by less does not begin an earlier span, which would forget the present
 # one; a clock that was wrong by more is believed at last.
 _SET_BACK_MS: Final = HOUR_MS
-
-
-def now_ms() -> int:
-    """The time of day."""
-    return time.time_ns() // 1_000_000
 
 
 def zone_of(name: str) -> tzinfo:

@@ -31,6 +31,7 @@ from gateway import (
     closing_entry,
     get_logger,
     hookimpl,
+    now_ms,
     opening_entry,
     parse_duration,
     parse_size,
@@ -41,7 +42,6 @@ from .reader import Reader
 from .shipper import Shipper
 from .stores import StoreAway, opened
 from .table import wanted
-from .times import now_ms
 
 log = get_logger("ledger")
 

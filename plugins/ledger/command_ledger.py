@@ -12,12 +12,11 @@ from typing import Any
 import click
 import orjson
 
-from gateway import StartError
+from gateway import StartError, now_ms, parse_time
 from gateway.command import config_option, in_force, json_option, say, say_json
 
 from .records import rows_of
 from .stores import SQLITE_FILE, Store, StoreAway, opened
-from .times import at, now_ms
 from .verifying import Found, verify
 
 
@@ -45,7 +44,7 @@ class Time(click.ParamType[int]):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> int:
         try:
-            return at(value, now_ms())
+            return parse_time(value, now_ms())
         except ValueError as error:
             self.fail(str(error), param, ctx)
 

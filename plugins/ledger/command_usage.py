@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
+from gateway import now_ms
 from gateway.command import config_option, json_option, say_json, say_rows
 
 from .command_ledger import reading
-from .table import NAMES, rows, wanted
-from .times import STEPS, now_ms
+from .table import NAMES, STEPS, rows, wanted
 
 _SHOWN = ("requests", "attempts", "input", "output", "cost USD", "unpriced", "estimated")
 

@@ -14,7 +14,8 @@ from typing import Any, Final
 import asyncpg
 import orjson
 
-from .migrating import migrations
+from gateway import migrations
+
 from .records import DIMENSIONS, SUMS, Bill, Entry, bills_of, made, sums_of, without
 from .stores import ID_MAX, Refused, StoreAway, hours, id_at
 
@@ -218,7 +219,7 @@ async def _transaction(db: asyncpg.Connection) -> AsyncIterator[None]:
 
 async def _migrate(db: asyncpg.Connection) -> None:
     """Bring the schema up to date; several gateways may try at once."""
-    known = migrations("postgres")
+    known = migrations(__package__, "postgres")
     async with db.transaction():
         await db.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
         await db.execute("SET LOCAL client_min_messages = warning")

@@ -17,12 +17,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from gateway import get_logger
+from gateway import get_logger, now_ms
 
 from .journal import File, Journal, left_behind, lines_of, sweep
 from .records import Damaged, Entry, Opening, orphan_of, record_of
 from .stores import Refused, Store, StoreAway, id_at
-from .times import now_ms
 
 if TYPE_CHECKING:
     from . import Config

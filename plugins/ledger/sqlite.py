@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import orjson
 
-from .migrating import migrations, statements
+from gateway import migrations, statements
+
 from .records import DIMENSIONS, SUMS, Bill, Entry, bills_of, sums_of, without
 from .stores import ID_MAX, Refused, StoreAway, hours, id_at
 
@@ -253,7 +254,7 @@ def _away() -> Iterator[None]:
 
 def _migrate(db: sqlite3.Connection) -> None:
     """Bring the schema up to date, in one transaction; several processes may try at once."""
-    known = migrations("sqlite")
+    known = migrations(__package__, "sqlite")
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version == known[-1][0]:
         return

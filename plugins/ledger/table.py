@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from .records import DIMENSIONS, SUMS
-from .stores import Store
-from .times import STEPS, at, begun
+from gateway import parse_time
 
+from .records import DIMENSIONS, HOUR_MS, SUMS
+from .stores import Store
+
+STEPS: Final = ("hour", "day", "month")
 # What sums can be asked by; the hour is asked for as a step.
 NAMES: Final = DIMENSIONS[1:]
 
@@ -38,8 +41,8 @@ def wanted(asked: Mapping[str, str], now_ms: int) -> Wanted:
     return Wanted(
         by,
         step,
-        0 if since is None else max(at(since, now_ms), 0),
-        None if until is None else max(at(until, now_ms), 0),
+        0 if since is None else max(parse_time(since, now_ms), 0),
+        None if until is None else max(parse_time(until, now_ms), 0),
     )
 
 
@@ -72,3 +75,13 @@ def _folded(
             counts if before is None else [a + b for a, b in zip(before, counts, strict=True)]
         )
     return folded
+
+
+def begun(hour: int, step: str) -> str:
+    """When the hour, day or month began that an hour since 1970 lies in, in UTC."""
+    found = datetime.fromtimestamp(hour * HOUR_MS // 1000, UTC)
+    if step != "hour":
+        found = found.replace(hour=0)
+    if step == "month":
+        found = found.replace(day=1)
+    return found.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -152,9 +152,8 @@ BANS = (
         {
             "gateway/cli/reach.py": "holds certificates and an upstream's Date against the clock",
             "gateway/ids.py": "a UUIDv7 begins with the time of day (RFC 9562)",
-            "plugins/budget/windows.py": "budgets are for spans of the calendar",
             "gateway/summary.py": "a line of a log bears the time of day",
-            "plugins/ledger/times.py": "rows are kept and asked for by the time of day",
+            "gateway/times.py": "rows are kept and asked for by the time of day",
             "gateway/clock.py": "Date is the time of day (RFC 9110 section 6.6.1)",
             "plugins/cost/genai.py": "a price holds from a day on, or at some hours of the day",
         },

@@ -13,13 +13,13 @@ import orjson
 import pytest
 import structlog
 
-from gateway import Secret
+from gateway import Secret, now_ms
 from gateway.testing import ScriptedUpstream, Visit, sized
 from plugins.budget import alerts
 from plugins.budget.alerts import Alerts, signature
 from plugins.budget.counters import Store
 from plugins.budget.rules import Limit, Rule
-from plugins.budget.windows import Calendar, now_ms
+from plugins.budget.windows import Calendar
 
 KEY = b"a secret of ours"
 

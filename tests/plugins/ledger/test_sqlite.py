@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from plugins.ledger.migrating import migrations, statements
+from gateway.migrating import migrations, statements
 from plugins.ledger.sqlite import SqliteStore
 from plugins.ledger.stores import StoreAway
 from tests.plugins.ledger.entries import entry, id_of
@@ -35,10 +35,10 @@ def test_several_processes_may_make_it_at_once(tmp_path):
         assert list(pool.map(lambda store: asyncio.run(use(store)), stores)) == [1] * 8
 
 
-@pytest.mark.parametrize("version", range(len(migrations("sqlite"))))
+@pytest.mark.parametrize("version", range(len(migrations("plugins.ledger", "sqlite"))))
 def test_each_earlier_schema_is_brought_up_to_date(version, tmp_path):
     with contextlib.closing(sqlite3.connect(tmp_path / "ledger.db")) as database:
-        for number, text in migrations("sqlite")[:version]:
+        for number, text in migrations("plugins.ledger", "sqlite")[:version]:
             for statement in statements(text):
                 database.execute(statement)
             database.execute(f"PRAGMA user_version = {number}")

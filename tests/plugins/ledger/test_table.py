@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from gateway.times import parse_time
 from plugins.ledger.stores import opened
-from plugins.ledger.table import Wanted, rows, wanted
+from plugins.ledger.table import Wanted, begun, rows, wanted
 from tests.plugins.ledger.entries import AT_MS, HOUR_MS, attempt, entry, id_of
 
 DAY_MS = 24 * HOUR_MS
@@ -75,3 +76,15 @@ def test_what_is_asked_is_read():
 def test_what_cannot_be_asked_is_said(asked):
     with pytest.raises(ValueError, match="wanted"):
         wanted(asked, 0)
+
+
+@pytest.mark.parametrize(
+    ("step", "text"),
+    [
+        ("hour", "2026-11-28T09:00:00Z"),
+        ("day", "2026-11-28T00:00:00Z"),
+        ("month", "2026-11-01T00:00:00Z"),
+    ],
+)
+def test_an_hour_lies_in_a_day_and_a_month(step, text):
+    assert begun(parse_time("2026-11-28T09:00Z", 0) // 3_600_000, step) == text

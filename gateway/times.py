@@ -1,16 +1,11 @@
-"""Times of day, as the ledger's rows and those who ask for them speak of them."""
+"""Times of day, as kept rows and those who ask for them speak of them."""
 
 from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import Final
 
-from gateway import parse_duration
-
-from .records import HOUR_MS
-
-STEPS: Final = ("hour", "day", "month")
+from gateway.units import parse_duration
 
 
 def now_ms() -> int:
@@ -18,7 +13,7 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def at(text: str, now: int) -> int:
+def parse_time(text: str, now: int) -> int:
     """A time as people write it: ISO 8601, in UTC where it does not say, or how long ago (`7d`).
 
     In milliseconds since 1970. ValueError for anything else.
@@ -37,13 +32,3 @@ def at(text: str, now: int) -> int:
     if found.tzinfo is None:
         found = found.replace(tzinfo=UTC)
     return int(found.timestamp() * 1000)
-
-
-def begun(hour: int, step: str) -> str:
-    """When the hour, day or month began that an hour since 1970 lies in, in UTC."""
-    found = datetime.fromtimestamp(hour * HOUR_MS // 1000, UTC)
-    if step != "hour":
-        found = found.replace(hour=0)
-    if step == "month":
-        found = found.replace(day=1)
-    return found.strftime("%Y-%m-%dT%H:%M:%SZ")

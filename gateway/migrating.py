@@ -1,6 +1,7 @@
-"""The numbered steps of a schema: `migrations/KIND/NNNN_WORDS.sql`, each run once, in order.
+"""The numbered steps of a plugin's schema, `migrations/KIND/NNNN_WORDS.sql` in its package.
 
-A step that has been released is never changed; the next one is another file.
+Each is run once, in order. One that has been released is never changed; the next one is another
+file.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from collections.abc import Iterator
 from importlib import resources
 
 
-def migrations(kind: str) -> list[tuple[int, str]]:
-    """The numbered SQL files of a kind of store, in order."""
-    folder = resources.files(__package__) / "migrations" / kind
+def migrations(package: str, kind: str) -> list[tuple[int, str]]:
+    """The numbered SQL files of a package's kind of store, in order."""
+    folder = resources.files(package) / "migrations" / kind
     files = sorted((file for file in folder.iterdir()), key=lambda file: file.name)
     return [
         (int(file.name[:4]), file.read_text("utf-8"))
