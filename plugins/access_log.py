@@ -43,7 +43,7 @@ class Plugin:
         self._writer: LineWriter | None = None
         self._ended_well = 0
 
-    def check(self, config: Config) -> Iterator[str]:
+    def check(self, config: Config, _: Path) -> Iterator[str]:
         """What would stop the start, for `weir check`, which makes no file."""
         path = Path(config.path).expanduser()
         if config.path and not os.access(path if path.exists() else path.parent, os.W_OK):

@@ -2,8 +2,8 @@
 
 Errors stop a start and give exit code 78. Warnings do not: an inline key, a file that others can
 read. A missing key is neither, because the caller may bring one; it is listed. A plugin that knows
-more than its `Config` can say has a method `check(config)`, which gives a text for each thing that
-would stop it.
+more than its `Config` can say has a method `check(config, state)`, which gives a text for each
+thing that would stop it; `state` is the state directory, which need not be there.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ COLOURS: Final = {"error": "red", "warning": "yellow", "no key": "cyan"}
 @config_option
 @json_option
 def command(path: str | None, as_json: bool) -> None:
-    """Check configuration, plugins, keys and file permissions; print everything found."""
+    """Check configuration, plugins, stores, keys and file permissions; print everything found."""
     errors: list[str] = []
     others: list[tuple[str, str]] = []
     examined = _kept(errors, lambda: settings.examine(path, os.environ))
@@ -70,7 +70,7 @@ def _looked(loaded: settings.Loaded, errors: list[str]) -> Iterator[tuple[str, s
     if providers is not None:
         _kept(errors, lambda: Table(config, providers))
     if plugins is not None:
-        _kept(errors, lambda: _ask(plugins), loaded)
+        _kept(errors, lambda: _ask(plugins, config.state_path), loaded)
     keys = list(_secrets(providers or {}, plugins))
     for text in [*loaded.warnings, *_inline(loaded, plugins), *_open_files(loaded, keys)]:
         yield "warning", text
@@ -78,7 +78,7 @@ def _looked(loaded: settings.Loaded, errors: list[str]) -> Iterator[tuple[str, s
         yield "no key", text
 
 
-def _ask(plugins: Registry) -> None:
+def _ask(plugins: Registry, state: Path) -> None:
     """The plugins' own checks, of the main list's settings. `ConfigErrors` with all they say."""
     problems: list[Problem] = []
     tables = plugins.plans["default"].settings
@@ -88,7 +88,7 @@ def _ask(plugins: Registry) -> None:
             continue
         path = ("plugins", plugin.name)
         try:
-            problems += [Problem(path, text) for text in check(tables[plugin.name])]
+            problems += [Problem(path, text) for text in check(tables[plugin.name], state)]
         except Exception as error:
             problems.append(Problem(path, f"its check failed: {error!r}"))
     if problems:

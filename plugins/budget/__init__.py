@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -110,7 +111,7 @@ class Plugin:
         stops = any(rule.stop_in_flight for rule in config.rules)
         return () if stops else ("rewrite",)
 
-    def check(self, config: Config) -> list[str]:
+    def check(self, config: Config, _: Path) -> list[str]:
         """What would stop a start."""
         secret = config.webhook_secret
         if config.webhook and secret is not None and secret.missing:
@@ -124,7 +125,7 @@ class Plugin:
     @asynccontextmanager
     async def lifespan(self, gateway: Gateway) -> AsyncIterator[None]:
         self._gateway = gateway
-        for text in self.check(self.config):
+        for text in self.check(self.config, gateway.state_path):
             raise StartError(text)
         _check(gateway)
         if any("cost" in plan.plugins for plan in gateway.plans.values()):

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Literal, Self, cast
 
 import msgspec
@@ -46,6 +48,7 @@ from .table import wanted
 log = get_logger("ledger")
 
 NAME = "ledger"
+JOURNAL = "journal"  # the folder, in the state directory
 RETRY_S = 1.0
 # Within this time what was written by several requests is made durable together.
 GROUP_S = 0.002
@@ -90,6 +93,17 @@ class Plugin:
         self._late: deque[tuple[str, bytes]] = deque()  # closings that could not be written
         self._failing = False
 
+    def check(self, config: Config, state: Path) -> Iterator[str]:
+        """What would stop the start, or keep rows waiting in the journal."""
+        folder = (state / JOURNAL).absolute()
+        near = next(path for path in (folder, *folder.parents) if os.access(path, os.F_OK))
+        if not near.is_dir() or not os.access(near, os.W_OK | os.X_OK):
+            yield f"{near}: the journal cannot be made there; set state_dir to a folder of yours"
+        try:
+            asyncio.run(opened(config.store, state).check())
+        except (StartError, StoreAway) as error:
+            yield f"store: {error}"
+
     @hookimpl
     @asynccontextmanager
     async def lifespan(self, gateway: Gateway) -> AsyncIterator[None]:
@@ -97,7 +111,7 @@ class Plugin:
         is_durable = config.durability == "power"
         # Both, before anything is made: one fault in the address is one message.
         stores = [opened(config.store, gateway.state_path, durable=is_durable) for _ in range(2)]
-        folder = gateway.state_path / "journal"
+        folder = gateway.state_path / JOURNAL
         try:
             journal = Journal(folder, bytes_max=max(config.journal_bytes_max, 2 * FILE_BYTES))
         except (JournalFailed, OSError) as error:

@@ -34,6 +34,14 @@ class PostgresStore:
         self._address = address
         self._db: asyncpg.Connection | None = None
 
+    async def check(self) -> None:
+        async with self._connected() as db:
+            if await db.fetchval("SELECT to_regclass('ledger_schema') IS NOT NULL"):
+                await _version(db, migrations(__package__, "postgres")[-1][0])
+            elif not await db.fetchval("SELECT has_schema_privilege(current_schema(), 'CREATE')"):
+                raise StoreAway("postgresql: this user may not make tables here; grant it CREATE")
+        await self.close()
+
     async def open(self) -> None:
         async with self._connected() as db:
             await _migrate(db)
@@ -224,16 +232,22 @@ async def _migrate(db: asyncpg.Connection) -> None:
         await db.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
         await db.execute("SET LOCAL client_min_messages = warning")
         await db.execute("CREATE TABLE IF NOT EXISTS ledger_schema (version int NOT NULL)")
-        version = await db.fetchval("SELECT max(version) FROM ledger_schema") or 0
-        if version > known[-1][0]:
-            raise StoreAway(
-                f"postgresql: the schema is {version}, newer than this version's "
-                f"{known[-1][0]}: it was written by a newer Weir"
-            )
+        version = await _version(db, known[-1][0])
         for number, text in known:
             if number > version:
                 await db.execute(text)
                 await db.execute("INSERT INTO ledger_schema VALUES ($1)", number)
+
+
+async def _version(db: asyncpg.Connection, newest: int) -> int:
+    """The schema's number; `StoreAway` where it is one that we do not know."""
+    version = await db.fetchval("SELECT max(version) FROM ledger_schema") or 0
+    if version > newest:
+        raise StoreAway(
+            f"postgresql: the schema is {version}, newer than this version's {newest}: "
+            "it was written by a newer Weir"
+        )
+    return int(version)
 
 
 async def _take(db: asyncpg.Connection, entries: Sequence[Entry]) -> None:

@@ -37,6 +37,16 @@ class SqliteStore:
         self._synchronous = "FULL" if durable else "NORMAL"
         self._db: sqlite3.Connection | None = None
 
+    async def check(self) -> None:
+        if not os.access(self.path, os.F_OK):
+            return  # the folder is its plugin's to look at
+        with _away():
+            uri = f"{self.path.absolute().as_uri()}?mode=rw"
+            with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=BUSY_S)) as db:
+                _version(db, migrations(__package__, "sqlite")[-1][0])
+        if not os.access(self.path, os.W_OK):
+            raise StoreAway(f"sqlite: {self.path} cannot be written")
+
     async def open(self) -> None:
         with _away():
             if not self.path.exists():
@@ -255,14 +265,8 @@ def _away() -> Iterator[None]:
 def _migrate(db: sqlite3.Connection) -> None:
     """Bring the schema up to date, in one transaction; several processes may try at once."""
     known = migrations(__package__, "sqlite")
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version == known[-1][0]:
+    if _version(db, known[-1][0]) == known[-1][0]:
         return
-    if version > known[-1][0]:
-        raise StoreAway(
-            f"the file's schema is {version}, newer than this version's {known[-1][0]}: "
-            "it was written by a newer Weir"
-        )
     db.execute("BEGIN IMMEDIATE")
     try:
         (version,) = db.execute("PRAGMA user_version").fetchone()  # as nobody changes it any more
@@ -275,3 +279,14 @@ def _migrate(db: sqlite3.Connection) -> None:
         db.execute("ROLLBACK")
         raise
     db.execute("COMMIT")
+
+
+def _version(db: sqlite3.Connection, newest: int) -> int:
+    """The schema's number; `StoreAway` where it is one that we do not know."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version > newest:
+        raise StoreAway(
+            f"the file's schema is {version}, newer than this version's {newest}: "
+            "it was written by a newer Weir"
+        )
+    return int(version)

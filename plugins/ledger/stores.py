@@ -31,6 +31,9 @@ class Store(Protocol):
     All are called by one thread's event loop, one at a time.
     """
 
+    async def check(self) -> None:
+        """See whether `open` would do, and change nothing. `StoreAway` says why not."""
+
     async def open(self) -> None:
         """Connect, and bring the schema up to date."""
 

@@ -242,7 +242,7 @@ def test_outside_its_lifespan_a_plugin_writes_nothing():
 def test_its_check_tells_of_a_path_that_cannot_be_written_and_makes_no_file(tmp_path: Path):
     def check(path: Path | str) -> list[str]:
         config = Config(path=str(path))
-        return list(Plugin(config).check(config))
+        return list(Plugin(config).check(config, tmp_path))
 
     assert check("") == check(tmp_path / "log") == []
     assert not (tmp_path / "log").exists()

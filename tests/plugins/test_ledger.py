@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -12,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 
 from gateway import GatewayError, OwnFault
+from gateway.cli import main
 from gateway.config import Config as GatewayConfig
 from gateway.convert import ConfigErrors
 from gateway.plugins import load
@@ -204,3 +207,33 @@ def test_a_stream_is_one_row_whatever_it_has_to_survive(durability):
         assert gateway.crashes == []
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["outcome"] for row in rows] == ["complete"] * 3
+
+
+def test_weir_check_looks_at_the_journal_and_the_store(tmp_path):
+    """And makes neither."""
+    plain = tmp_path / "file"
+    plain.write_text("")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        nobody = f"postgresql://weir:sesame@127.0.0.1:{taken.getsockname()[1]}/weir"
+        wrong = [
+            ({}, plain, f"{plain}: the journal cannot be made there"),
+            ({}, plain / "below", f"{plain}: the journal cannot be made there"),
+            ({"store": nobody}, tmp_path / "state", "store: postgresql: "),
+            ({"store": "mysql://weir:sesame@host/weir"}, tmp_path / "state", 'wanted "sqlite"'),
+        ]
+        for table, state, text in wrong:
+            result = check(tmp_path, table, state)
+            assert result.exit_code == 78, result.output
+            assert text in result.output
+            assert "sesame" not in result.output
+    assert check(tmp_path, {}, tmp_path / "state").exit_code == 0
+    assert not (tmp_path / "state").exists()
+
+
+def check(folder: Path, table: dict[str, Any], state: Path) -> Result:
+    path = folder / "weir.toml"
+    enabled = 'enabled = ["usage", "ledger"]'
+    keys = "".join(f"{name} = {json.dumps(value)}\n" for name, value in table.items())
+    path.write_text(f"state_dir = {json.dumps(str(state))}\n{enabled}\n[plugins.ledger]\n{keys}")
+    return CliRunner().invoke(main, ["check", "--config", str(path)])

@@ -198,7 +198,7 @@ class Config(msgspec.Struct, frozen=True):
 class Plugin:
     def __init__(self, config): pass
 
-    def check(self, config):
+    def check(self, config, state):
         if config.size > 1:
             yield f"size {config.size} is too large for this machine"
         if config.size > 2:

@@ -92,3 +92,15 @@ def test_several_gateways_may_make_the_schema_at_once(postgres):
 
     asyncio.run(story())
     assert postgres.ask(address, "SELECT count(*) FROM ledger_schema")[0][0] >= 1
+
+
+def test_a_look_at_a_database_that_takes_no_tables_says_so(postgres):
+    address = postgres.database()
+    name = address.rpartition("/")[2]
+    guest = f"guest_{name}"
+    for text in (f"CREATE ROLE {guest} LOGIN", "REVOKE CREATE ON SCHEMA public FROM PUBLIC"):
+        postgres.ask(name, text)
+    with pytest.raises(StoreAway, match="grant it CREATE"):
+        asyncio.run(PostgresStore(address.replace("weir@", f"{guest}@")).check())
+    asyncio.run(PostgresStore(address).check())
+    assert not postgres.ask(name, "SELECT 1 FROM pg_tables WHERE schemaname = 'public'")

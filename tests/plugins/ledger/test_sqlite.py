@@ -83,3 +83,14 @@ def test_a_power_cut_is_survived_where_that_is_asked_for(durable, level, tmp_pat
         return int(found)
 
     assert asyncio.run(story()) == level
+
+
+@pytest.mark.parametrize("kind", ["folder", "text"])
+def test_a_look_at_what_is_no_database_says_so(tmp_path, kind):
+    path = tmp_path / "ledger.db"
+    if kind == "folder":
+        path.mkdir()
+    else:
+        path.write_text("not a database, but long enough to have a header of a hundred bytes\n" * 9)
+    with pytest.raises(StoreAway, match="sqlite: "):
+        asyncio.run(SqliteStore(path).check())

@@ -275,6 +275,24 @@ def test_a_store_that_a_newer_gateway_made_says_so(made):
         made.another()
 
 
+def test_a_look_at_a_store_changes_nothing_and_finds_it_usable(made, tmp_path):
+    made.add(*numbered(3))
+    made.run(made.make().check())
+    assert len(made.entries()) == 3
+    fresh = opened("sqlite", tmp_path / "later")
+    made.run(fresh.check())
+    assert not (tmp_path / "later").exists()
+
+
+def test_a_look_at_a_store_of_a_newer_gateway_says_so(made):
+    if isinstance(made.store, SqliteStore):
+        made.store.db.execute("PRAGMA user_version = 99")
+    else:
+        made.run(_execute(made.store, "INSERT INTO ledger_schema VALUES (99)"))
+    with pytest.raises(StoreAway, match="newer"):
+        made.run(made.make().check())
+
+
 async def _execute(store: Any, text: str) -> None:
     async with store._connected() as db:
         await db.execute(text)
