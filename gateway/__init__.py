@@ -20,6 +20,7 @@ from gateway.exchange import (
     Attempt,
     Exchange,
     Identity,
+    Skip,
     Target,
 )
 from gateway.gateway import Answered, Endpoint, Gateway, Request, Route
@@ -70,6 +71,7 @@ __all__ = [
     "Route",
     "Secret",
     "Size",
+    "Skip",
     "Splitter",
     "StartError",
     "Target",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from gateway.clock import monotonic_ns
 from gateway.errors import GatewayError, OwnFault
-from gateway.exchange import SKIP, Again, Attempt, Exchange, Keep, Target
+from gateway.exchange import Again, Attempt, Exchange, Keep, Skip, Target
 from gateway.log import get
 from gateway.plan import Hook
 from gateway.reply import Reply
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = get("line")
 
 FAULT: Final = "The gateway failed to handle this request."
-NO_TARGET: Final = "There is no upstream left to try."
+_NO_TARGET: Final = "There is no upstream left to try."
 
 T = TypeVar("T")
 
@@ -117,8 +117,11 @@ class Asking(Strand):
             self._check_stop()
         return None
 
-    def _pick(self, skipped: bool) -> Target:
-        """The first view counts; without one the provider of the address, once."""
+    def _pick(self, skip: Skip | None) -> Target:
+        """The first view counts; without one the provider of the address, once.
+
+        skip: what was said of the target before.
+        """
         exchange = self.exchange
         for hook in exchange.plan.pick:
             self._asked = hook
@@ -135,8 +138,8 @@ class Asking(Strand):
         if self._stopped is not None:
             raise self._stopped
         provider = exchange.provider
-        if provider is None or skipped:
-            raise OwnFault(NO_TARGET, status=503, code="no_target")
+        if provider is None or skip is not None:
+            raise nowhere(skip)
         found = self._found
         if found is None or found.provider is not provider or found.path is not exchange.path:
             return Target(provider, *provider.locate(exchange.path, exchange.account_id))
@@ -150,8 +153,8 @@ class Asking(Strand):
             raise self.blame(hook, ValueError("the target's path is not one"))
         return target
 
-    async def _send(self, attempt: Attempt) -> Reply | bool:
-        """True to go on, False for the next target, or a Reply."""
+    async def _send(self, attempt: Attempt) -> Reply | Skip | None:
+        """None to go on."""
         exchange = self.exchange
         measures = exchange.spent_ns is not None
         since = monotonic_ns() if measures else 0
@@ -167,13 +170,11 @@ class Asking(Strand):
             finally:
                 if measures:
                     since = self._spend(hook, since)
-            if view is SKIP:
-                return False
             if view is not None:
-                return self._checked(hook, view, Reply)
+                return view if isinstance(view, Skip) else self._checked(hook, view, Reply)
             if self._stopped is not None:
                 raise self._stopped
-        return True
+        return None
 
     def _judge(self, attempt: Attempt) -> Again | None:
         """Every plugin hears of it; the first view counts."""
@@ -295,3 +296,10 @@ class Asking(Strand):
     def _check_stop(self) -> None:
         if self._stopped is not None:
             raise self._stopped
+
+
+def nowhere(skip: Skip | None, detail: str = "") -> GatewayError:
+    """What a caller is told where no target is left: the last plugin's reason, if it gave one."""
+    if skip is not None and skip.why is not None:
+        return skip.why
+    return OwnFault(_NO_TARGET, status=503, code="no_target", detail=detail)

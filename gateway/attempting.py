@@ -11,10 +11,10 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway import message
-from gateway.asking import NO_TARGET, Asking
+from gateway.asking import Asking, nowhere
 from gateway.clock import monotonic_ns
-from gateway.errors import OwnFault, UpstreamFault
-from gateway.exchange import Attempt
+from gateway.errors import UpstreamFault
+from gateway.exchange import Attempt, Skip
 from gateway.relay import LAST_CHUNK
 from gateway.reply import Reply
 from gateway.strand import PAUSE
@@ -66,21 +66,21 @@ class Attempting(Asking):
         body = exchange.body
         if body is None:
             body = self.whole if self.coming is None else self.coming.whole_now()
-        skipped = False
+        skip: Skip | None = None
         for number in range(attempts_max):
             started_ns = monotonic_ns()
-            target = self._pick(skipped)
+            target = self._pick(skip)
             attempt = Attempt(number, target, self.screened.passed, body, started_ns)
             exchange.attempts.append(attempt)
             if exchange.consumed or plan.reworks:
                 self._prune(attempt)
             if plan.send:
                 view = await self._send(attempt)
-                if isinstance(view, Reply):
-                    return view
-                if not view:
-                    skipped = True
+                if isinstance(view, Skip):
+                    skip = view
                     continue
+                if view is not None:
+                    return view
             fault = answer = None
             try:
                 answer = await self._go(attempt)
@@ -101,7 +101,7 @@ class Attempting(Asking):
                 raise fault
             if answer is not None:
                 return answer
-        raise OwnFault(NO_TARGET, status=503, code="no_target", detail=f"{attempts_max} attempts")
+        raise nowhere(skip, f"{attempts_max} attempts")
 
     async def _go(self, attempt: Attempt) -> Answer:
         """Send the request and wait for the head. A kept connection that had died goes unnoticed,

@@ -184,7 +184,15 @@ class Keep:
 
 
 class Skip:
-    """A `send`'s view: not this target, take the next. Use the constant SKIP."""
+    """A `send`'s view: not this target, take the next. SKIP is one without a reason.
+
+    why: what the caller is told where there is no next one.
+    """
+
+    __slots__ = ("why",)
+
+    def __init__(self, why: GatewayError | None = None) -> None:
+        self.why = why
 
 
 KEEP: Final = Keep()

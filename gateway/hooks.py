@@ -109,8 +109,8 @@ def pick(exchange: Exchange) -> Target | None:
 
 @hookspec
 async def send(exchange: Exchange, attempt: Attempt) -> Reply | Skip | None:
-    """Target known, no byte out: credentials, dialect, the open row. A Reply stops, SKIP takes the
-    next target; a fault is a 500.
+    """Target known, no byte out: credentials, dialect, the open row. A Reply stops, SKIP or a
+    Skip with a reason takes the next target; a fault is a 500.
     """
 
 

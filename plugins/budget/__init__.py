@@ -20,7 +20,6 @@ import orjson
 from aiohttp import web
 
 from gateway import (
-    SKIP,
     Attempt,
     Duration,
     Endpoint,
@@ -29,6 +28,7 @@ from gateway import (
     GatewayError,
     Head,
     Secret,
+    Skip,
     StartError,
     get_logger,
     hookimpl,
@@ -214,12 +214,12 @@ class Plugin:
             return None
         try:
             self._desk.retarget(exchange, attempt, note)
-        except GatewayError:
+        except GatewayError as error:
             refused = note.refused
             if refused is not None and refused[0].is_by_provider and exchange.plan.pick:
-                note.refused = None
-                return SKIP  # another target may have room
+                return Skip(error)  # another target may have room
             raise
+        note.refused = None
         return None
 
     @hookimpl

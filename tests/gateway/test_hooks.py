@@ -18,6 +18,7 @@ from gateway import (
     Event,
     Reply,
     Size,
+    Skip,
     Target,
     UpstreamFault,
     hooks,
@@ -387,6 +388,20 @@ def test_a_skip_of_send_without_another_target_is_a_503(upstream):
     assert (ran.status, len(ran.exchange.attempts), upstream.requests) == (503, 1, [])
 
 
+def test_a_skips_reason_is_what_the_caller_is_told_where_no_target_is_left(upstream):
+    async def send(exchange, attempt):
+        return Skip(CallerFault(f"no money for {attempt.number}", status=402, code="no_money"))
+
+    def pick(exchange):
+        return elsewhere(b"/x")(exchange) if len(exchange.attempts) < 2 else None
+
+    for plan in (plan_of(plugin(pick=pick, send=send)), plan_of(plugin(send=send))):
+        ran = run(plan, exchange(), upstream)
+        last = len(ran.exchange.attempts) - 1
+        assert (ran.status, upstream.requests) == (402, [])
+        assert b"no money for %d" % last in ran.body
+
+
 def test_skips_of_send_are_bounded_too(upstream):
     async def send(exchange, attempt):
         return SKIP
@@ -512,7 +527,7 @@ def test_a_first_event_that_send_asked_for_is_there_for_judge(upstream):
         seen.append(attempt.preview)
         return Again() if len(seen) == 1 else None
 
-    upstream.script = streams([ONE, TWO], pause_s=0.02)
+    upstream.script = streams([ONE, TWO], pause_s=0.2)
     ran = run(plan_of(plugin(send=send, judge=judge)), exchange(body=b"{}"), upstream)
 
     assert seen == [ONE, ONE]
@@ -534,7 +549,7 @@ def test_what_is_held_for_judge_is_bounded_and_goes_on_afterwards(upstream, piec
     async def send(exchange, attempt):
         attempt.hold_first_event = True
 
-    upstream.script = streams(pieces, pause_s=0.02)
+    upstream.script = streams(pieces, pause_s=0.3)
     holds = plugin(send=send, judge=lambda exchange, attempt: seen.append(attempt.preview))
     config = Config(enabled=(), limits=Limits(preview_bytes_max=Size(40)))
     ran = run(plan_of(holds), exchange(), upstream, config=config)
@@ -680,7 +695,7 @@ def test_a_rewrite_that_raises_aborts_the_stream(upstream, logged, method):
         raise Boom
 
     setattr(Breaks, method, breaks)
-    upstream.script = streams([ONE, TWO], pause_s=0.02)
+    upstream.script = streams([ONE, TWO], pause_s=0.2)
     broken = plugin("broken", rewrite=lambda exchange: Breaks(b"a"))
     ran = run(plan_of(broken), exchange(), upstream)
 
@@ -746,7 +761,7 @@ def test_a_tap_that_raises_is_dropped_and_the_others_go_on(upstream, logged):
         calls.append(data)
         raise Boom
 
-    upstream.script = streams([ONE, TWO], pause_s=0.02)
+    upstream.script = streams([ONE, TWO], pause_s=0.2)
     seen: dict[str, list] = {}
     broken = plugin("broken", tap=lambda exchange, side: breaks if side == "caller" else None)
     other = plugin("other", tap=tapping(seen, lambda side: side.append))

@@ -384,6 +384,16 @@ def test_a_provider_whose_budget_is_spent_is_left_out():
     assert ran.get(b"weir-budget-remaining") is not None
 
 
+def test_where_every_provider_is_left_out_the_caller_is_told_of_the_budget():
+    house = House(rule(scope="provider", limit="1 USD/year"), more=(Elsewhere("openai", "groq"),))
+    ran = house.ask(fails_first(0))
+    error = ran.exchange.error
+    assert error is not None
+    assert (ran.status, error.code) == (429, "budget_exceeded")
+    assert ran.get(b"weir-budget-remaining") == b"1.000000000 USD"
+    assert house.spent == 0
+
+
 class Twice:
     """Makes a request of its own for each of its caller's."""
 
