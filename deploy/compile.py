@@ -62,6 +62,7 @@ MODULES = (
     "upload",
     "upstream",
     "usage",
+    "views",
     "websocket",
 )
 

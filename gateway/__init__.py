@@ -10,17 +10,13 @@ from gateway.exchange import (
     CLIENT_ABORT,
     COMPLETE,
     FAILED,
-    KEEP,
     PROVIDER_ERROR,
     REFUSED,
-    SKIP,
     STOPPED,
     TRUNCATED,
-    Again,
     Attempt,
     Exchange,
     Identity,
-    Skip,
     Target,
 )
 from gateway.gateway import Answered, Endpoint, Gateway, Request, Route
@@ -38,6 +34,7 @@ from gateway.summary import record, server_timing
 from gateway.times import now_ms, parse_time
 from gateway.units import Duration, Size, parse_duration, parse_size
 from gateway.usage import BYTES_PER_TOKEN, Usage, estimate_input, may_tell
+from gateway.views import KEEP, SKIP, Again, Skip
 
 __all__ = [
     "BYTES_PER_TOKEN",

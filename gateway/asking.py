@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from gateway.clock import monotonic_ns
 from gateway.errors import GatewayError, OwnFault
-from gateway.exchange import Again, Attempt, Exchange, Keep, Skip, Target
+from gateway.exchange import Attempt, Exchange, Target
 from gateway.log import get
 from gateway.plan import Hook
 from gateway.reply import Reply
 from gateway.strand import Strand
+from gateway.views import Again, Keep, Skip, nowhere
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 log = get("line")
 
 FAULT: Final = "The gateway failed to handle this request."
-_NO_TARGET: Final = "There is no upstream left to try."
 
 T = TypeVar("T")
 
@@ -296,10 +296,3 @@ class Asking(Strand):
     def _check_stop(self) -> None:
         if self._stopped is not None:
             raise self._stopped
-
-
-def nowhere(skip: Skip | None, detail: str = "") -> GatewayError:
-    """What a caller is told where no target is left: the last plugin's reason, if it gave one."""
-    if skip is not None and skip.why is not None:
-        return skip.why
-    return OwnFault(_NO_TARGET, status=503, code="no_target", detail=detail)

@@ -11,14 +11,15 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway import message
-from gateway.asking import Asking, nowhere
+from gateway.asking import Asking
 from gateway.clock import monotonic_ns
 from gateway.errors import UpstreamFault
-from gateway.exchange import Attempt, Skip
+from gateway.exchange import Attempt
 from gateway.relay import LAST_CHUNK
 from gateway.reply import Reply
 from gateway.strand import PAUSE
 from gateway.upload import Upload, framed_chunk
+from gateway.views import Skip, nowhere
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

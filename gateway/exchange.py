@@ -170,35 +170,6 @@ class Attempt:
         self._response = fields
 
 
-class Again:
-    """A `judge`'s view: try once more after that many nanoseconds."""
-
-    __slots__ = ("after_ns",)
-
-    def __init__(self, after_ns: int = 0) -> None:
-        self.after_ns = after_ns
-
-
-class Keep:
-    """A `judge`'s view: this answer, good or bad, is the one to give. Use the constant KEEP."""
-
-
-class Skip:
-    """A `send`'s view: not this target, take the next. SKIP is one without a reason.
-
-    why: what the caller is told where there is no next one.
-    """
-
-    __slots__ = ("why",)
-
-    def __init__(self, why: GatewayError | None = None) -> None:
-        self.why = why
-
-
-KEEP: Final = Keep()
-SKIP: Final = Skip()
-
-
 class Exchange:
     """One request and everything that is known about it. See the module's docstring."""
 

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pluggy
 
 if TYPE_CHECKING:
-    from gateway.exchange import Again, Attempt, Exchange, Keep, Skip, Target
+    from gateway.exchange import Attempt, Exchange, Target
     from gateway.gateway import Endpoint, Gateway, Route
     from gateway.reply import Head, Reply
     from gateway.sse import Event
+    from gateway.views import Again, Keep, Skip
 
 PROJECT = "weir"
 hookspec = pluggy.HookspecMarker(PROJECT)
