@@ -26,12 +26,14 @@ class Sizes:
     smuggled: mutated shapes of request smuggling, sent to real origins.
     kills: of a gateway with requests in flight, and at each of the first `injected` writes of a
     script. shipper_kills: of a process that moves entries into a store.
+    rows: of a store that is asked for sums. searched_rows: of one that is searched.
     store_away_s: how long a ledger's store is away.
     replacements: of a gateway by the next one, while so many requests are sent.
     fragmentations: of the streams of each format whose usage is read.
     watched_bytes: a stream that is read so and must cost no memory.
     priced_models: models whose costs are compared with those of genai-prices, at each moment.
     budget_rounds: of many callers at once against one budget.
+    exported_rows: of logs, read in one go.
     restart_s: how soon another worker must stand in the place of one that died.
     soak_s, fault_every_s: how long the soak lasts, and how often something goes wrong in it.
     soak_growth_bytes: what may be left in memory of what came after the first fifth of it.
@@ -61,6 +63,8 @@ class Sizes:
     kills: int
     injected: int
     shipper_kills: int
+    rows: int
+    searched_rows: int
     store_away_s: float
     replacements: int
     messages: int
@@ -69,6 +73,7 @@ class Sizes:
     budget_rounds: int
     priced_models: int
     replaced_requests: int
+    exported_rows: int
     restart_s: float
     soak_s: float
     fault_every_s: float
@@ -101,6 +106,8 @@ SMALL = Sizes(
     kills=2,
     injected=3,
     shipper_kills=2,
+    rows=10_000,
+    searched_rows=3_000,
     store_away_s=1.0,
     replacements=2,
     messages=1_000,
@@ -109,6 +116,7 @@ SMALL = Sizes(
     budget_rounds=5,
     priced_models=250,
     replaced_requests=300,
+    exported_rows=2_000,
     restart_s=10.0,
     soak_s=6,
     fault_every_s=0.4,
@@ -139,6 +147,8 @@ FULL = Sizes(
     kills=1_000,
     injected=300,
     shipper_kills=100,
+    rows=1_000_000,
+    searched_rows=1_000_000,
     store_away_s=300.0,
     replacements=20,
     messages=10_000,
@@ -147,6 +157,7 @@ FULL = Sizes(
     budget_rounds=500,
     priced_models=10_000,
     replaced_requests=20_000,
+    exported_rows=100_000,
     restart_s=1.0,
     soak_s=1200,
     fault_every_s=60,

@@ -23,8 +23,10 @@ from aiohttp import web
 
 from gateway import (
     Attempt,
+    Doc,
     Duration,
     Endpoint,
+    ErrorAnswer,
     Exchange,
     Gateway,
     OwnFault,
@@ -37,13 +39,14 @@ from gateway import (
     opening_entry,
     parse_duration,
     parse_size,
+    read_query,
 )
 
 from .journal import FILE_BYTES, Journal, JournalFailed
 from .reader import Reader
 from .shipper import Shipper
 from .stores import StoreAway, opened
-from .table import wanted
+from .table import UsageQuery, UsageRows, wanted
 
 log = get_logger("ledger")
 
@@ -52,6 +55,11 @@ JOURNAL = "journal"  # the folder, in the state directory
 RETRY_S = 1.0
 # Within this time what was written by several requests is made durable together.
 GROUP_S = 0.002
+USAGE = Doc(
+    "What was asked, used and spent.",
+    query=UsageQuery,
+    answers={200: UsageRows, 400: ErrorAnswer, 503: ErrorAnswer},
+)
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -134,7 +142,7 @@ class Plugin:
 
     @hookimpl
     def endpoints(self, gateway: Gateway) -> list[Endpoint]:
-        return [Endpoint("GET", "/api/usage", self._usage)]
+        return [Endpoint("GET", "/api/usage", self._usage, doc=USAGE)]
 
     @hookimpl
     def send(self, exchange: Exchange, attempt: Attempt) -> None:
@@ -177,7 +185,7 @@ class Plugin:
         """Sums by any of their dimensions: `?by=team,model&step=day&since=7d&until=...`."""
         assert self._reader is not None
         try:
-            want = wanted(request.query, now_ms())
+            want = wanted(read_query(UsageQuery, request.query), now_ms())
         except ValueError as error:
             return _json({"error": str(error)}, 400)
         try:

@@ -11,7 +11,7 @@ from gateway import now_ms
 from gateway.command import config_option, json_option, say_json, say_rows
 
 from .command_ledger import reading
-from .table import NAMES, STEPS, rows, wanted
+from .table import NAMES, STEPS, UsageQuery, rows, wanted
 
 _SHOWN = ("requests", "attempts", "input", "output", "cost USD", "unpriced", "estimated")
 
@@ -23,10 +23,10 @@ _SHOWN = ("requests", "attempts", "input", "output", "cost USD", "unpriced", "es
 @click.option("--step", type=click.Choice(STEPS), help="A row for each of these, too.")
 @click.option("--since", help="From the hour of then on: 2026-11-28, 2026-11-28T09:00Z or 7d.")
 @click.option("--until", help="Up to the hour of then, likewise.")
-def command(path: str | None, as_json: bool, **asked: str | None) -> None:
+def command(path: str | None, as_json: bool, **asked: Any) -> None:
     """Show what was asked, used and spent."""
     try:
-        want = wanted({name: text for name, text in asked.items() if text}, now_ms())
+        want = wanted(UsageQuery(**asked), now_ms())
     except ValueError as error:
         raise click.UsageError(str(error)) from None
 

@@ -53,7 +53,6 @@ class File:
         "name",
         "open",
         "path",
-        "promised",
         "shipped",
         "synced",
     )
@@ -66,8 +65,7 @@ class File:
         self.at = 0
         self.shipped = 0  # how far a shipper has taken it
         self.synced = 0  # how far the disk has it, where somebody asked for that
-        self.open: dict[str, list[bytes]] = {}  # openings without a closing, by exchange
-        self.promised = 0  # what the closings of these may take
+        self.open: dict[str, bytes] = {}  # openings without a closing, by exchange
         self.is_damaged = False  # it holds what nobody could take
         self.is_gone = False
 
@@ -96,27 +94,6 @@ class File:
                 os.pwrite(self.descriptor, bytes(written), self.at)  # zeros: nothing was written
             raise OSError(errno.ENOSPC, "a record was cut short")
         self.at += written
-
-    def note_open(self, key: str, line: bytes) -> None:
-        """Remember an opening, and what its closing may take."""
-        lines = self.open.get(key)
-        if lines is None:
-            self.open[key] = [line]
-        else:
-            lines.append(line)
-        self.promised += len(line) + CLOSING_BYTES
-
-    def note_closed(self, key: str) -> None:
-        """Forget an exchange's openings here."""
-        lines = self.open.pop(key, None)
-        if lines is not None:
-            for line in lines:
-                self.promised -= len(line) + CLOSING_BYTES
-
-    def promised_to(self, key: str) -> int:
-        """What is kept free for the closing of an exchange."""
-        lines = self.open.get(key)
-        return 0 if lines is None else sum(map(len, lines)) + CLOSING_BYTES * len(lines)
 
     def sync(self) -> None:
         """Have the disk take what was written; for any thread."""
@@ -162,6 +139,7 @@ class Journal:
         self._made_count = 0
         self._file_bytes = file_bytes
         self._bytes_max = bytes_max
+        self._promised = 0  # what is kept free for the closings of all that is open
         self.sealed: list[File] = []
         self.current = self._made(0)
 
@@ -172,43 +150,41 @@ class Journal:
 
     def open(self, key: str, line: bytes) -> None:
         """Write down an attempt of exchange `key` before it is made."""
-        current = self.current
-        needed = 2 * len(line) + CLOSING_BYTES + current.promised
-        if self.sealed:
-            needed += sum([file.promised for file in self.sealed])
-        if current.at + needed > current.capacity:
-            self._rotate(needed)
+        current, size = self.current, len(line)
+        promised = self._promised + size + CLOSING_BYTES
+        if current.at + size + promised > current.capacity:
+            self._rotate(size + promised)
             current = self.current
         self._write(line)
-        current.note_open(key, line)
+        before = current.open.get(key)
+        current.open[key] = line if before is None else before + line
+        self._promised = promised
 
     def close(self, key: str, line: bytes) -> None:
         """Write down the end of exchange `key`. What was opened has room even on a full disk."""
         current = self.current
-        if self.sealed or current.at + len(line) + current.promised > current.capacity:
-            self._close(key, line)
-            return
+        if current.at + len(line) + self._promised > current.capacity:
+            self._make_room(key, len(line))
         self._write(line)
-        current.note_closed(key)
+        opened = current.open.pop(key, None)
+        if opened is not None:
+            self._promised -= _promised_to(opened)
+        for file in self.sealed:
+            opened = file.open.pop(key, None)
+            if opened is not None:
+                self._promised -= _promised_to(opened)
 
-    def _close(self, key: str, line: bytes) -> None:
-        """The same where there are older files, or the newest one is nearly full."""
-        current, is_open = self.current, self.is_open(key)
-        promised = current.promised
-        if self.sealed:
-            promised += sum([file.promised for file in self.sealed])
-        if is_open:
-            promised -= sum([file.promised_to(key) for file in self.files()])
-        if current.at + len(line) + promised > current.capacity:
+    def _make_room(self, key: str, size: int) -> None:
+        """For a closing, where the newest file may have none left."""
+        opened = [file.open[key] for file in self.files() if key in file.open]
+        others = self._promised - sum(map(_promised_to, opened))
+        current = self.current
+        if current.at + size + others > current.capacity:
             try:
-                self._rotate(len(line) + promised)
+                self._rotate(size + others)
             except JournalFailed:
-                if not is_open or current.at + len(line) > current.capacity:
+                if not opened or current.at + size > current.capacity:
                     raise
-        self._write(line)
-        if is_open:
-            for file in self.files():
-                file.note_closed(key)
 
     def is_open(self, key: str) -> bool:
         """Whether an attempt of that exchange has been written down, and not its end."""
@@ -222,7 +198,7 @@ class Journal:
 
     def renew(self) -> None:
         """Go on in a new file, after the present one failed."""
-        self._rotate(sum(file.promised for file in self.files()))
+        self._rotate(self._promised)
 
     def trim(self) -> None:
         """Remove files whose records have all been shipped and of which nothing is open."""
@@ -281,10 +257,16 @@ class Journal:
 
     def _carry(self, file: File) -> None:
         """Write what is open in an old file again into the newest one."""
-        for key, lines in list(file.open.items()):
-            for line in lines.copy():
+        for key, opened in list(file.open.items()):
+            for line in opened.splitlines(keepends=True):
                 self.open(key, line)
-            file.note_closed(key)
+            del file.open[key]
+            self._promised -= _promised_to(opened)
+
+
+def _promised_to(opened: bytes) -> int:
+    """What is kept free for the closing of an exchange, by its openings."""
+    return len(opened) + CLOSING_BYTES * opened.count(b"\n")
 
 
 def lines_of(descriptor: int, start: int, end: int | None = None) -> tuple[list[bytes], int]:

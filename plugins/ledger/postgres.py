@@ -12,12 +12,12 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import asyncpg
-import orjson
 
 from gateway import migrations
 
-from .records import DIMENSIONS, SUMS, Bill, Entry, bills_of, made, sums_of, without
+from .records import DIMENSIONS, Bill, Entry, bills_of, made, sums_of, without
 from .stores import ID_MAX, Refused, StoreAway, hours, id_at
+from .sums import DAYS_TABLE, HOURS_TABLE, adding, asking, days_of, joined
 
 CONNECT_S: Final = 10.0
 # A statement that takes longer has met a frozen server.
@@ -94,7 +94,7 @@ class PostgresStore:
                     _PAGE,
                 )
             for id_, text in rows:
-                yield Entry(id_.bytes, text.encode(), orjson.loads(text))
+                yield Entry(id_.bytes, text.encode())
             if len(rows) < _PAGE:
                 return
             low = rows[-1][0]
@@ -122,20 +122,11 @@ class PostgresStore:
         since_ms: int = 0,
         until_ms: int | None = None,
     ) -> Mapping[tuple[Any, ...], Sequence[int]]:
-        names = [name for name in DIMENSIONS if name in by]
-        columns = _quoted(names)
-        wanted = ", ".join([*columns, *(f"sum({name})" for name in SUMS)])
-        text = f"SELECT {wanted} FROM rollups WHERE hour >= $1 AND hour < $2"  # noqa: S608 - ours
-        if names:
-            text += f" GROUP BY {', '.join(columns)}"
+        rows: list[asyncpg.Record] = []
         async with self._connected() as db:
-            rows = [tuple(row) for row in await db.fetch(text, *hours(since_ms, until_ms))]
-        places = [names.index(name) for name in by]
-        return {
-            tuple(row[place] for place in places): [int(value) for value in row[len(names) :]]
-            for row in rows
-            if row[len(names)] is not None  # the sum of nothing
-        }
+            for text, bounds in asking(by, *hours(since_ms, until_ms), _mark):
+                rows += await db.fetch(text, *bounds)
+        return joined(by, rows)
 
     async def bound_of(self, bytes_max: int) -> bytes | None:
         async with self._connected() as db:
@@ -272,8 +263,10 @@ async def _take(db: asyncpg.Connection, entries: Sequence[Entry]) -> None:
                 uuid.UUID(bytes=entry.id),
                 fresh[place].text.decode(),
             )
-    sums = sorted(sums_of(fresh).items())  # in one order, again
-    await db.executemany(_ADD, [(*group, *found) for group, found in sums])
+    by_hour = sums_of(fresh)
+    for table, sums in ((HOURS_TABLE, by_hour), (DAYS_TABLE, days_of(by_hour))):
+        groups = sorted(sums.items())  # in one order, again
+        await db.executemany(_ADD[table], [(*group, *found) for group, found in groups])
 
 
 def _id(entry: Entry) -> bytes:
@@ -317,14 +310,8 @@ def _replaced(value: Any) -> Any:
     return value
 
 
-def _quoted(names: Iterable[str]) -> list[str]:
-    return ['"user"' if name == "user" else name for name in names]  # a reserved word
+def _mark(n: int) -> str:
+    return f"${n}"
 
 
-_NAMES: Final = ", ".join(_quoted([*DIMENSIONS, *SUMS]))
-_PLACES: Final = ", ".join(f"${n + 1}" for n in range(len(DIMENSIONS) + len(SUMS)))
-_ADD: Final = (
-    f"INSERT INTO rollups ({_NAMES}) VALUES ({_PLACES}) "  # noqa: S608 - our own names
-    f"ON CONFLICT ({', '.join(_quoted(DIMENSIONS))}) DO UPDATE SET "
-    + ", ".join(f"{name} = rollups.{name} + excluded.{name}" for name in SUMS)
-)
+_ADD: Final = {table: adding(table, _mark) for table in (HOURS_TABLE, DAYS_TABLE)}

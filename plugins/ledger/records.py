@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import orjson
 
 from gateway import BYTES_PER_TOKEN
@@ -52,17 +52,77 @@ class Damaged(ValueError):
     """A line that is no record; the text says why."""
 
 
-class Entry(NamedTuple):
-    """An exchange: its id, its JSON as it stands in the store, and the same decoded."""
+class Used(msgspec.Struct, gc=False):
+    """What sums and bills want to know of an attempt."""
 
-    id: bytes
-    text: bytes
-    document: dict[str, Any]
+    n: int | None = None
+    provider: str | None = None
+    fresh_input: int | None = None
+    cache_read: int | None = None
+    cache_write: int | None = None
+    output_text: int | None = None
+    output_reasoning: int | None = None
+    cost_nanousd: int | None = None
+    estimated: bool = False
+    reported: bool = False
+    response_id: str | None = None
+
+
+class Facts(msgspec.Struct, gc=False):
+    """What sums and bills want to know of an exchange; nobody else needs an entry decoded."""
+
+    id: str
+    path: str | None = None
+    gateway: str | None = None
+    key: str | None = None
+    team: str | None = None
+    user: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    outcome: str | None = None
+    duration_us: int | None = None
+    bytes_sent: int | None = None
+    attempts: tuple[Used, ...] = ()
+
+
+_NO_ATTEMPT: Final = (Used(),)
+_facts_in: Final = msgspec.json.Decoder(Facts).decode
+# How `gateway.entry` begins an opening.
+OPENS: Final = b'{"open":'
+_UNREADABLE: Final = (ValueError, KeyError, TypeError, AttributeError, msgspec.MsgspecError)
+
+
+class Entry:
+    """An exchange: its id, and its JSON as it stands in the store, decoded as far as asked for."""
+
+    __slots__ = ("_document", "_facts", "id", "text")
+
+    def __init__(self, id_: bytes, text: bytes, facts: Facts | None = None) -> None:
+        self.id = id_
+        self.text = text
+        self._facts = facts
+        self._document: dict[str, Any] | None = None
+
+    def __lt__(self, other: Entry) -> bool:
+        """In the order of time."""
+        return self.id < other.id
 
     @property
     def at_ms(self) -> int:
         """When it began, in milliseconds since 1970: the id says so (RFC 9562 section 5.7)."""
         return int.from_bytes(self.id[:6], "big")
+
+    @property
+    def facts(self) -> Facts:
+        if self._facts is None:
+            self._facts = _facts_in(self.text)
+        return self._facts
+
+    @property
+    def document(self) -> dict[str, Any]:
+        if self._document is None:
+            self._document = orjson.loads(self.text)
+        return self._document
 
 
 class Opening(NamedTuple):
@@ -91,12 +151,15 @@ def record_of(line: bytes) -> Entry | Opening | None:
     if not text:
         return None  # room that was never written to, or was blanked
     try:
-        document = orjson.loads(text)
-        if "open" in document:
+        if text.startswith(OPENS):
+            document = orjson.loads(text)
             _bytes_of(document["open"])
             return Opening(document["open"], int(document["n"]), document)
-        return Entry(_bytes_of(document["id"]), text, document)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if not text.isascii():
+            text.decode()  # what the decoder skips it does not check
+        facts = _facts_in(text)
+        return Entry(_bytes_of(facts.id), text, facts)
+    except _UNREADABLE as error:
         raise Damaged(f"{error!r}: {text[:100]!r}") from error
 
 
@@ -136,22 +199,23 @@ def orphan_of(openings: Collection[Opening]) -> Entry:
 
 def made(document: dict[str, Any]) -> Entry:
     """The entry of a document that was changed."""
-    return Entry(uuid.UUID(document["id"]).bytes, orjson.dumps(document), document)
+    return Entry(_bytes_of(document["id"]), orjson.dumps(document))
 
 
-def bills_of(entry: Entry) -> Iterator[Bill]:
+def bills_of(entry: Entry) -> Sequence[Bill]:
     """What of an entry counts once by its provider's id."""
-    path = entry.document.get("path", "")
+    facts = entry.facts
+    path = facts.path or ""
     can_be_asked_for = "/responses" in path or "/batches" in path
     if not can_be_asked_for and b'"reported"' not in entry.text:
-        return
-    for attempt in entry.document.get("attempts", ()):
-        response_id = attempt.get("response_id")
-        if not response_id or len(response_id) > _RESPONSE_ID_MAX:
-            continue
-        reported = attempt.get("reported", False)
-        if reported or can_be_asked_for:
-            yield Bill(attempt["provider"], response_id, reported, attempt["n"])
+        return ()
+    return [
+        Bill(used.provider or "", used.response_id, used.reported, used.n or 0)
+        for used in facts.attempts
+        if used.response_id
+        and len(used.response_id) <= _RESPONSE_ID_MAX
+        and (used.reported or can_be_asked_for)
+    ]
 
 
 def without(entry: Entry, bill: Bill, earlier: str) -> Entry:
@@ -183,46 +247,50 @@ def sums_of(entries: Iterable[Entry]) -> Sums:
     sums: Sums = {}
     known: dict[Group, list[int]] = {}  # by the same names, not cut
     for entry in entries:
-        get = entry.document.get
+        facts = entry.facts
         hour = int.from_bytes(entry.id[:6], "big") // HOUR_MS
-        attempts: Sequence[dict[str, Any]] = get("attempts") or ({},)
+        attempts = facts.attempts or _NO_ATTEMPT
         last = attempts[-1]
-        for attempt in attempts:
+        for used in attempts:
             names = (
                 hour,
-                get("gateway"),
-                get("key"),
-                get("team"),
-                get("user"),
-                attempt.get("provider") or get("provider"),
-                get("model"),
-                get("outcome"),
+                facts.gateway,
+                facts.key,
+                facts.team,
+                facts.user,
+                used.provider or facts.provider,
+                facts.model,
+                facts.outcome,
             )
             found = known.get(names)
             if found is None:
                 group = (hour, *((name or "")[:_NAME_MAX] for name in names[1:]))
                 found = known[names] = sums.setdefault(group, [0] * len(SUMS))
-            if attempt is last:
+            if used is last:
                 found[0] += 1
-                found[10] += get("duration_us") or 0
-                found[11] += get("bytes_sent") or 0
-            if "n" in attempt:
-                _add(found, attempt.get)
+                found[10] += facts.duration_us or 0
+                found[11] += facts.bytes_sent or 0
+            if used.n is not None:
+                _add(found, used)
     return sums
 
 
-def _add(found: list[int], used: Any) -> None:
+def _add(found: list[int], used: Used) -> None:
     found[1] += 1
-    for place, name in enumerate(COUNTERS, 2):
-        count = used(name)
-        if count:
-            found[place] += min(count, _COUNT_MAX)
-    cost = used("cost_nanousd")
+    fresh, text, cost = used.fresh_input, used.output_text, used.cost_nanousd
+    found[2] += min(fresh or 0, _COUNT_MAX)
+    found[5] += min(text or 0, _COUNT_MAX)
+    if used.cache_read:
+        found[3] += min(used.cache_read, _COUNT_MAX)
+    if used.cache_write:
+        found[4] += min(used.cache_write, _COUNT_MAX)
+    if used.output_reasoning:
+        found[6] += min(used.output_reasoning, _COUNT_MAX)
     if cost is not None:
         found[7] += cost
-    elif used("fresh_input") is not None or used("output_text") is not None:
+    elif fresh is not None or text is not None:
         found[8] += 1
-    if used("estimated", False):
+    if used.estimated:
         found[9] += 1
 
 

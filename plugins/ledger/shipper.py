@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from gateway import get_logger, now_ms
 
 from .journal import File, Journal, left_behind, lines_of, sweep
-from .records import Damaged, Entry, Opening, orphan_of, record_of
+from .records import OPENS, Damaged, Entry, Opening, orphan_of, record_of
 from .stores import Refused, Store, StoreAway, id_at
 
 if TYPE_CHECKING:
@@ -195,7 +195,8 @@ class Shipper:
                 lines, end = lines_of(file.descriptor, start, min(at, start + BATCH_BYTES))
                 if not lines:  # a record that is longer
                     lines, end = lines_of(file.descriptor, start, at)
-                entries = [found for found in _records(file, lines) if isinstance(found, Entry)]
+                closings = [line for line in lines if not line.startswith(OPENS)]
+                entries = [found for found in _records(file, closings) if isinstance(found, Entry)]
                 if entries:
                     self._names.add(file.name)
                     await self._add(entries, file, end)
@@ -246,7 +247,7 @@ class Shipper:
                     if isinstance(record, Opening):
                         openings.setdefault(record.id, []).append(record)
                     else:
-                        openings.pop(record.document["id"], None)
+                        openings.pop(record.facts.id, None)
                         fresh.append(record)
                 at = end
                 if end > start:

@@ -7,15 +7,15 @@ import os
 import sqlite3
 import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
-
 from gateway import migrations, statements
 
-from .records import DIMENSIONS, SUMS, Bill, Entry, bills_of, sums_of, without
+from .records import DIMENSIONS, Bill, Entry, bills_of, sums_of, without
 from .stores import ID_MAX, Refused, StoreAway, hours, id_at
+from .sums import DAYS_TABLE, HOURS_TABLE, adding, asking, days_of, joined
 
 BUSY_S: Final = 5.0
 _PAGE: Final = 1_000
@@ -23,6 +23,8 @@ _PAGE: Final = 1_000
 _PAGE_BYTES: Final = 8192
 # Where SQLite counts a bound variable: below its smallest limit of 999.
 _ASKED_AT_ONCE: Final = 500
+# Rows of one statement: the interpreter's lock is let go and taken again around each.
+_ADDED_AT_ONCE: Final = 100
 
 
 class SqliteStore:
@@ -106,7 +108,7 @@ class SqliteStore:
                     (low, high, _PAGE),
                 ).fetchall()
             for id_, text in rows:
-                yield Entry(id_, text.encode(), orjson.loads(text))
+                yield Entry(id_, text.encode())
             if len(rows) < _PAGE:
                 return
             low = rows[-1][0]
@@ -132,19 +134,13 @@ class SqliteStore:
         since_ms: int = 0,
         until_ms: int | None = None,
     ) -> Mapping[tuple[Any, ...], Sequence[int]]:
-        names = [name for name in DIMENSIONS if name in by]
-        wanted = ", ".join([*names, *(f"sum({name})" for name in SUMS)])
-        text = f"SELECT {wanted} FROM rollups WHERE hour >= ? AND hour < ?"  # noqa: S608 - our names
-        if names:
-            text += f" GROUP BY {', '.join(names)}"
         with _away():
-            rows = self.db.execute(text, hours(since_ms, until_ms)).fetchall()
-        places = [names.index(name) for name in by]
-        return {
-            tuple(row[place] for place in places): row[len(names) :]
-            for row in rows
-            if row[len(names)] is not None  # the sum of nothing
-        }
+            rows = [
+                row
+                for text, bounds in asking(by, *hours(since_ms, until_ms), _mark)
+                for row in self.db.execute(text, bounds)
+            ]
+        return joined(by, rows)
 
     async def bound_of(self, bytes_max: int) -> bytes | None:
         with _away():
@@ -210,20 +206,29 @@ class SqliteStore:
                 earlier = _billed_before(db, entry, bill)
                 if earlier is not None:
                     fresh[place] = without(fresh[place], bill, str(uuid.UUID(bytes=earlier)))
-        db.executemany(
-            "INSERT INTO entries VALUES (?, ?)",
-            [(entry.id, entry.text.decode()) for entry in fresh],
-        )
-        db.executemany(_ADD, [(*group, *sums) for group, sums in sums_of(fresh).items()])
+        fresh.sort(key=attrgetter("id"))  # it fills pages from left to right
+        at = 0
+        while len(fresh) - at >= _ADDED_AT_ONCE:
+            some = fresh[at : at + _ADDED_AT_ONCE]
+            db.execute(
+                _ADD_SOME, [part for entry in some for part in (entry.id, entry.text.decode())]
+            )
+            at += _ADDED_AT_ONCE
+        db.executemany(_ADD_ONE, [(entry.id, entry.text.decode()) for entry in fresh[at:]])
+        by_hour = sums_of(fresh)
+        for table, sums in ((HOURS_TABLE, by_hour), (DAYS_TABLE, days_of(by_hour))):
+            db.executemany(_ADD[table], [(*group, *found) for group, found in sums.items()])
 
 
-_NAMES: Final = ", ".join([*DIMENSIONS, *SUMS])
-_ADD: Final = (
-    f"INSERT INTO rollups ({_NAMES}) "  # noqa: S608 - our own names
-    f"VALUES ({', '.join('?' * (len(DIMENSIONS) + len(SUMS)))}) "
-    f"ON CONFLICT ({', '.join(DIMENSIONS)}) DO UPDATE SET "
-    + ", ".join(f"{name} = {name} + excluded.{name}" for name in SUMS)
-)
+_ADD_ONE: Final = "INSERT INTO entries VALUES (?, ?)"
+_ADD_SOME: Final = _ADD_ONE + ", (?, ?)" * (_ADDED_AT_ONCE - 1)
+
+
+def _mark(n: int) -> str:
+    return f"?{n}"
+
+
+_ADD: Final = {table: adding(table, _mark) for table in (HOURS_TABLE, DAYS_TABLE)}
 
 
 def _there(db: sqlite3.Connection, ids: Sequence[bytes]) -> set[bytes]:

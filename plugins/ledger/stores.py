@@ -68,7 +68,10 @@ class Store(Protocol):
         since_ms: int = 0,
         until_ms: int | None = None,
     ) -> Mapping[tuple[Any, ...], Sequence[int]]:
-        """The kept sums, `records.SUMS` by some of `records.DIMENSIONS`, of whole hours."""
+        """The kept sums, `records.SUMS` by some of `records.DIMENSIONS`, of whole hours.
+
+        "day" may stand in the place of "hour".
+        """
 
     async def bound_of(self, bytes_max: int) -> bytes | None:
         """The id below which entries have to go for the rest to take so many bytes."""

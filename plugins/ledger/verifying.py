@@ -9,8 +9,10 @@ from typing import Final, NamedTuple
 from .journal import DAMAGED_SUFFIX, SUFFIX, lines_of
 from .records import DIMENSIONS, HOUR_MS, SUMS, Damaged, Entry, Group, Sums, record_of, sums_of
 from .stores import Store
+from .sums import days_of
 
 _PAGE: Final = 1_000
+_BY_DAY: Final = ("day", *DIMENSIONS[1:])
 
 
 class Found(NamedTuple):
@@ -43,7 +45,7 @@ async def verify(store: Store, folder: Path, *, kept_since_ms: int | None) -> Fo
         files += 1
         differences += [f"{path.name}: {text}" for text in damaged]
         opened |= openings
-        closed |= {entry.document["id"] for _, entry in entries}
+        closed |= {entry.facts.id for _, entry in entries}
         # In this order: what is taken while we look is not missing.
         taken = (await store.progress([path.stem])).get(path.stem, 0)
         ids = [entry.id for end, entry in entries if end <= taken]
@@ -51,7 +53,7 @@ async def verify(store: Store, folder: Path, *, kept_since_ms: int | None) -> Fo
         waiting += len(entries) - len(ids)
         oldest = _oldest(kept_since_ms)
         differences += [
-            f"{entry.document['id']}: was taken from {path.name} and is not there"
+            f"{entry.facts.id}: was taken from {path.name} and is not there"
             for end, entry in entries
             if end <= taken and entry.id not in there and entry.at_ms >= oldest
         ]
@@ -101,7 +103,9 @@ async def _sums_differ(store: Store, kept_since_ms: int | None) -> tuple[int, li
             page = []
     _add(counted, sums_of(page))
     kept = {group: list(sums) for group, sums in (await store.sums()).items()}
-    return count, _differences(counted, kept, _comparable_from(first, kept_since_ms))
+    differences = _differences(counted, kept, _comparable_from(first, kept_since_ms))
+    in_days = await store.sums(_BY_DAY)
+    return count, differences + _differences(days_of(kept), in_days, 0, ("hours", "days"), _BY_DAY)
 
 
 def _comparable_from(first: int | None, kept_since_ms: int | None) -> int:
@@ -120,16 +124,22 @@ def _add(counted: Sums, more: Sums) -> None:
 
 
 def _differences(
-    counted: Mapping[Group, Sequence[int]], kept: Mapping[Group, Sequence[int]], from_hour: int
+    counted: Mapping[Group, Sequence[int]],
+    kept: Mapping[Group, Sequence[int]],
+    since: int,
+    who: tuple[str, str] = ("rows", "sums"),
+    names: Sequence[str] = DIMENSIONS,
 ) -> list[str]:
     texts = []
     nothing = [0] * len(SUMS)
     for group in sorted({*counted, *kept}):
-        if group[0] < from_hour:
+        if group[0] < since:
             continue
         rows, sums = list(counted.get(group, nothing)), list(kept.get(group, nothing))
         for name, of_rows, in_sums in zip(SUMS, rows, sums, strict=True):
             if of_rows != in_sums:
-                facts = dict(zip(DIMENSIONS, group, strict=True))
-                texts.append(f"{name} of {facts}: the rows say {of_rows}, the sums {in_sums}")
+                facts = dict(zip(names, group, strict=True))
+                texts.append(
+                    f"{name} of {facts}: the {who[0]} say {of_rows}, the {who[1]} {in_sums}"
+                )
     return texts

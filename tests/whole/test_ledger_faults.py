@@ -216,7 +216,7 @@ def reload_and_stop(gateway: RunningGateway) -> None:
 def test_a_stop_at_any_moment_loses_nothing_and_orphans_nobody(how, upstream, state, sizes):
     callers = Callers()
     random_ = random.Random(how.__name__)
-    for n in range(max(1, sizes.kills // 30)):
+    for n in range(max(1, sizes.kills // 10)):
 
         async def story(gateway: RunningGateway, end: Callable[[RunningGateway], None]) -> None:
             async def work() -> None:

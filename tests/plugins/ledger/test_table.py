@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from gateway.query import read_query
 from gateway.times import parse_time
+from plugins.ledger.records import SUMS
 from plugins.ledger.stores import opened
-from plugins.ledger.table import Wanted, begun, rows, wanted
+from plugins.ledger.table import NAMES, UsageQuery, UsageRow, Wanted, begun, rows, wanted
 from tests.plugins.ledger.entries import AT_MS, HOUR_MS, attempt, entry, id_of
 
 DAY_MS = 24 * HOUR_MS
@@ -64,9 +66,9 @@ def test_a_span_is_of_whole_hours(tmp_path):
 
 
 def test_what_is_asked_is_read():
-    asked = {"by": "team, model,team", "step": "day", "since": "1d", "until": "1970-01-02"}
+    asked = UsageQuery(by="team, model,team", step="day", since="1d", until="1970-01-02")
     assert wanted(asked, 10 * DAY_MS) == Wanted(("team", "model"), "day", 9 * DAY_MS, DAY_MS)
-    assert wanted({}, 0) == Wanted((), None, 0, None)
+    assert wanted(UsageQuery(), 0) == Wanted((), None, 0, None)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +77,11 @@ def test_what_is_asked_is_read():
 )
 def test_what_cannot_be_asked_is_said(asked):
     with pytest.raises(ValueError, match="wanted"):
-        wanted(asked, 0)
+        wanted(read_query(UsageQuery, asked), 0)
+
+
+def test_a_row_is_described_with_all_that_it_can_hold():
+    assert sorted(UsageRow.__struct_fields__) == sorted(("time", *NAMES, *SUMS))
 
 
 @pytest.mark.parametrize(

@@ -64,9 +64,17 @@ def test_a_row_that_was_taken_and_is_gone_is_missed_twice(tmp_path):
 def test_a_sum_that_is_wrong_is_named(name, tmp_path):
     hour = AT_MS // HOUR_MS
     text = f"UPDATE rollups SET {name} = {name} + 1 WHERE hour = {hour}"
-    (difference,) = look(tmp_path, lambda db: db.execute(text)).differences
-    assert difference.startswith(f"{name} of ")
-    assert str(hour) in difference
+    of_rows, of_days = look(tmp_path, lambda db: db.execute(text)).differences
+    assert of_rows.startswith(f"{name} of ")
+    assert f"'hour': {hour}" in of_rows
+    assert of_days.startswith(f"{name} of {{'day': {hour // 24}")
+
+
+def test_a_day_that_is_not_the_sum_of_its_hours_is_named(tmp_path):
+    text = "UPDATE days SET cost_nanousd = cost_nanousd + 1"
+    differences = look(tmp_path, lambda db: db.execute(text)).differences
+    assert differences
+    assert all("the hours say" in difference for difference in differences)
 
 
 def test_a_sum_of_nothing_is_found(tmp_path):
