@@ -1,8 +1,9 @@
 """Gives every answer the exchange's id, so that a caller and our log can speak of the same request.
 
 The id goes out as `weir-request-id`, or with the other prefix if the caller used that one; an
-upstream's own `x-request-id` stays beside it. What a caller sends as `weir-event-id` comes back
-unchanged: it is the caller's word for what several requests have in common.
+upstream's own `x-request-id` stays beside it. The upstream is told it in the same field. What a
+caller sends as `weir-event-id` comes back unchanged: it is the caller's word for what several
+requests have in common.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ EVENT: Final = b"event-id"
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who gets the id.
+    """Who gets the id, beside the caller.
 
     send_upstream: Send it to the upstream too, in the same field, for its own log.
     """
 
-    send_upstream: bool = False
+    send_upstream: bool = True
 
 
 class Plugin:

@@ -18,7 +18,7 @@ from gateway.testing import (
 
 UUID7 = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 CONFIG = {
-    "gateways": {"telling": {"plugins": {"request_id": {"send_upstream": True}}}},
+    "gateways": {"silent": {"plugins": {"request_id": {"send_upstream": False}}}},
 }
 
 
@@ -77,13 +77,13 @@ def test_without_an_event_id_none_is_made_up(gateway):
     assert ask(gateway).get(b"weir-event-id") is None
 
 
-def test_the_upstream_is_not_told_the_id(gateway, upstream):
+def test_the_upstream_is_not_told_the_id_where_that_is_configured(gateway, upstream):
     upstream.forget()
-    ask(gateway)
+    ask(gateway, (b"weir-gateway", b"silent"))
     assert upstream.requests[0].get(b"weir-request-id") is None
 
 
-def test_the_upstream_is_told_the_id_where_that_is_configured(gateway, upstream):
+def test_the_upstream_is_told_the_id(gateway, upstream):
     upstream.forget()
-    answer = ask(gateway, (b"weir-gateway", b"telling"))
+    answer = ask(gateway)
     assert upstream.requests[0].get(b"weir-request-id") == answer.get(b"weir-request-id")
