@@ -19,15 +19,16 @@ from gateway.exchange import (
     Identity,
     Target,
 )
-from gateway.gateway import Answered, Endpoint, Gateway, Request, Route
+from gateway.gateway import Answered, Doc, Endpoint, Gateway, Request, Route
 from gateway.headers import Headers
 from gateway.hooks import hookimpl
 from gateway.lines import LineWriter
 from gateway.log import get as get_logger
 from gateway.migrating import migrations, statements
+from gateway.query import ErrorAnswer, read_query
 from gateway.reading import read as read_usage
 from gateway.reply import Head, Reply
-from gateway.secret import Secret
+from gateway.secret import Secret, scrub
 from gateway.splice import get_span, remove, set_value
 from gateway.sse import Event, Splitter
 from gateway.summary import record, server_timing
@@ -52,8 +53,10 @@ __all__ = [
     "Answered",
     "Attempt",
     "CallerFault",
+    "Doc",
     "Duration",
     "Endpoint",
+    "ErrorAnswer",
     "Event",
     "Exchange",
     "Gateway",
@@ -86,9 +89,11 @@ __all__ = [
     "parse_duration",
     "parse_size",
     "parse_time",
+    "read_query",
     "read_usage",
     "record",
     "remove",
+    "scrub",
     "server_timing",
     "set_value",
     "statements",

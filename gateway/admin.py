@@ -12,18 +12,22 @@ import os
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
+import orjson
 from aiohttp import web
 
 from gateway.errors import StartError
+from gateway.gateway import Doc, Endpoint
 from gateway.log import get, set_level
+from gateway.openapi import document
+from gateway.query import ErrorAnswer
 from gateway.refusal import is_host_allowed
 from gateway.secret import Secret
 
 if TYPE_CHECKING:
-    from gateway.gateway import Endpoint, Gateway
+    from gateway.gateway import Gateway
 
 TOKEN_FILE: Final = "admin.token"  # noqa: S105  a file name, not a token
 # An admin request is a few fields and a small document.
@@ -34,10 +38,35 @@ LEVELS: Final = ("debug", "info", "warning", "error")  # as in [log] of the conf
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class _Level(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a request for another log level."""
+class Level(msgspec.Struct, forbid_unknown_fields=True):
+    """Another log level.
+
+    level: Of the least that is logged.
+    """
 
     level: Literal["debug", "info", "warning", "error"]
+
+
+class LevelSet(msgspec.Struct):
+    """The log's level was changed.
+
+    level: The one of now.
+    before: The one until now.
+    """
+
+    level: str
+    before: str
+
+
+class Reloaded(msgspec.Struct):
+    """The new configuration is in force.
+
+    restart_needed: The keys whose change waits for a restart.
+    reloaded: Always true.
+    """
+
+    restart_needed: list[str]
+    reloaded: bool = True
 
 
 def open_state(state: Path) -> Secret:
@@ -98,18 +127,21 @@ def application(
         try:
             restart = reload()
         except StartError as error:
-            return web.json_response({"error": str(error)}, status=400)
-        return web.json_response({"reloaded": True, "restart_needed": restart})
+            return _json(ErrorAnswer(str(error)), 400)
+        return _json(Reloaded(restart))
 
+    async def openapi(_: web.Request) -> web.Response:
+        return web.Response(body=described, content_type="application/json")
+
+    probes, own = _probes(live, ready), _own(reload_now, openapi)
+    endpoints = (*own, *endpoints)
+    described = orjson.dumps(document((*probes, *endpoints)))
     app = web.Application(
         middlewares=[_host_rule(host, allowed_hosts)],
         client_max_size=BODY_BYTES_MAX,
     )
-    app.router.add_get("/livez", live)
-    app.router.add_get("/readyz", ready)
-    app.router.add_get("/healthz", ready)
-    app.router.add_post("/api/reload", _closed(reload_now, token))
-    app.router.add_post("/api/log", _closed(_set_log_level, token))
+    for probe in probes:
+        app.router.add_get(probe.path, probe.handler)  # also for HEAD
     for endpoint in endpoints:
         handler = _closed(endpoint.handler, token) if endpoint.token else endpoint.handler
         app.router.add_route(endpoint.method, endpoint.path, handler)
@@ -117,17 +149,69 @@ def application(
     return app
 
 
+def _probes(live: Handler, ready: Handler) -> tuple[Endpoint, ...]:
+    answers = {200: ("text/plain",), 503: ("text/plain",)}
+    reasons = "Whether new requests are taken; the text says why not."
+    return (
+        Endpoint(
+            "GET",
+            "/livez",
+            live,
+            token=False,
+            doc=Doc("Whether the process lives.", answers={200: ("text/plain",)}),
+        ),
+        Endpoint("GET", "/readyz", ready, token=False, doc=Doc(reasons, answers=answers)),
+        Endpoint("GET", "/healthz", ready, token=False, doc=Doc(reasons, answers=answers)),
+    )
+
+
+def _own(reload: Handler, openapi: Handler) -> tuple[Endpoint, ...]:
+    """The core's part of the API."""
+    return (
+        Endpoint(
+            "POST",
+            "/api/reload",
+            reload,
+            doc=Doc(
+                "Load the configuration anew; an error leaves the old one in force.",
+                answers={200: Reloaded, 400: ErrorAnswer},
+            ),
+        ),
+        Endpoint(
+            "POST",
+            "/api/log",
+            _set_log_level,
+            doc=Doc(
+                "Change the log's level until the next reload or restart.",
+                body=Level,
+                answers={200: LevelSet, 400: ErrorAnswer},
+            ),
+        ),
+        Endpoint(
+            "GET",
+            "/api/openapi.json",
+            openapi,
+            doc=Doc("This document.", answers={200: dict[str, Any]}),
+        ),
+    )
+
+
 async def _set_log_level(request: web.Request) -> web.Response:
     """Change the log's level until the next reload or restart: `{"level": "debug"}`."""
     try:
-        level = msgspec.json.decode(await request.read(), type=_Level).level
+        level = msgspec.json.decode(await request.read(), type=Level).level
     except msgspec.DecodeError:
         wanted = ", ".join(f'"{name}"' for name in LEVELS)
         text = f'wanted {{"level": ...}} with one of {wanted}'
-        return web.json_response({"error": text}, status=400)
+        return _json(ErrorAnswer(text), 400)
     before = set_level(level)
     get("admin").warning("log_level_set", log_level=level, before=before)
-    return web.json_response({"level": level, "before": before})
+    return _json(LevelSet(level, before))
+
+
+def _json(answer: msgspec.Struct, status: int = 200) -> web.Response:
+    body = msgspec.json.encode(answer)
+    return web.Response(body=body, status=status, content_type="application/json")
 
 
 def pages(

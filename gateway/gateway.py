@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import StartError
@@ -17,6 +17,7 @@ from gateway.log import get
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import msgspec
     from aiohttp import web
 
     from gateway.config import Config
@@ -35,14 +36,39 @@ TASK_STOP_S = 5.0
 FIRST_S = 10.0
 
 
+class Doc:
+    """What `GET /api/openapi.json` says of an endpoint. Types are what msgspec can make a schema
+    of; `field: meaning` in a struct's docstring is the field's description.
+
+    summary: one line. query: a struct whose fields are the query's parameters. body: the type of
+    the JSON body. answers: by status, the type of the JSON body, or the media types of another.
+    """
+
+    __slots__ = ("answers", "body", "query", "summary")
+
+    def __init__(
+        self,
+        summary: str,
+        *,
+        answers: Mapping[int, type | tuple[str, ...]],
+        query: type[msgspec.Struct] | None = None,
+        body: type | None = None,
+    ) -> None:
+        self.summary = summary
+        self.answers = answers
+        self.query = query
+        self.body = body
+
+
 class Endpoint:
     """A page of a plugin's own, served by aiohttp.
 
     listener: "admin", or "callers" for the callers' port. token: whether the admin token is asked
-    for; pages of the callers' listener see to their own credentials.
+    for; pages of the callers' listener see to their own credentials. doc: what the admin API's
+    document says of it; without one it has method and path only.
     """
 
-    __slots__ = ("handler", "listener", "method", "path", "token")
+    __slots__ = ("doc", "handler", "listener", "method", "path", "token")
 
     def __init__(
         self,
@@ -52,12 +78,14 @@ class Endpoint:
         *,
         listener: str = "admin",
         token: bool = True,
+        doc: Doc | None = None,
     ) -> None:
         self.method = method
         self.path = path
         self.handler = handler
         self.listener = listener
         self.token = token
+        self.doc = doc
 
 
 class Route:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -69,11 +69,16 @@ def keys(type_: type[msgspec.Struct]) -> list[Key]:
 
 
 def meanings(type_: type) -> dict[str, str]:
-    """Each field's meaning: the `name: meaning` lines of the docstring, and what continues them."""
+    """Each field's meaning, as the struct's docstring says it."""
     names = {field.name for field in msgspec.structs.fields(type_)}
+    return meanings_in(type_.__doc__ or "", names)
+
+
+def meanings_in(docstring: str, names: Container[str]) -> dict[str, str]:
+    """The `name: meaning` lines of a docstring, each with the lines that continue it."""
     found: dict[str, str] = {}
     current, depth = "", 0
-    for line in (type_.__doc__ or "").splitlines():
+    for line in docstring.splitlines():
         text = line.strip()
         indent = len(line) - len(line.lstrip())
         match = _MEANING.fullmatch(text)

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
-import orjson
 from aiohttp import web
 
 from gateway import (
     Attempt,
+    Doc,
     Duration,
     Endpoint,
     Exchange,
@@ -43,7 +43,7 @@ from .demand import demand_of
 from .holds import Entries, Note
 from .rebuilding import Ledger, Past
 from .refusing import blind
-from .reporting import rule_document
+from .reporting import Budgets, report
 from .reserving import Desk
 from .rules import Limit, Rule
 from .windows import window_of, zone_of
@@ -144,7 +144,8 @@ class Plugin:
             self._is_blind = True
             gateway.trouble(NAME, "what was spent before has not been read from the ledger yet")
             gateway.first(self._rebuild(gateway, gateway.require(LEDGER)), "budget-rebuild")
-        return [Endpoint("GET", "/api/budgets", self._report)]
+        doc = Doc("What is spent, reserved and left of each budget.", answers={200: Budgets})
+        return [Endpoint("GET", "/api/budgets", self._report, doc=doc)]
 
     def entries(self, name: str, config: Config) -> Entries:
         """The rules of a gateway's settings, each with its counters."""
@@ -278,9 +279,8 @@ class Plugin:
             self._desk.count(exchange, entries)
 
     async def _report(self, request: web.Request) -> web.Response:
-        now = self._store.clock()
-        document = {"rules": [rule_document(*entry, now) for entry in self._every()]}
-        return web.Response(body=orjson.dumps(document), content_type="application/json")
+        found = report(self._every(), self._store.clock())
+        return web.Response(body=msgspec.json.encode(found), content_type="application/json")
 
 
 def _check(gateway: Gateway) -> None:

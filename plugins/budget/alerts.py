@@ -18,12 +18,13 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import aiohttp
+import msgspec
 import orjson
 
 from gateway import Secret, get_logger, now_ms
 
 from .counters import Counter, Tally
-from .reporting import document_of
+from .reporting import subject_of
 from .rules import Limit
 from .windows import written
 
@@ -58,7 +59,7 @@ class Alerts:
             "amount": limit.amount,
             "hard": limit.hard,
             "reached": share,
-            **document_of(limit, tally, counter),
+            **msgspec.structs.asdict(subject_of(limit, tally, counter)),
         }
         log.warning("budget_share_reached", **facts)
         if not self._url:
