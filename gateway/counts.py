@@ -14,22 +14,30 @@ from gateway.usage import Usage, total
 
 # More than any provider can mean: a counter above it is noise, and would overflow a store's column.
 COUNT_MAX: Final = 1 << 53
-# Of the two that say `input_tokens`, OpenAI names details or a total, Anthropic neither.
-_INCLUSIVE: Final = ("input_tokens_details", "input_token_details", "total_tokens")
 
 
 def read_counts(counts: dict[str, object], usage: Usage) -> None:
     """A member named `usage`, of whichever shape."""
     if "prompt_tokens" in counts or "completion_tokens" in counts:
-        _read_inclusive(counts, usage, "prompt_tokens", "completion_tokens")
+        into = _either(counts, "prompt_tokens_details", "prompt_token_details")
+        out = _either(counts, "completion_tokens_details", "completion_token_details")
+        read_all, written = _count(counts, "prompt_tokens"), _count(counts, "completion_tokens")
+        _read_inclusive(counts, usage, read_all, written, into, out)
     elif "billed_units" in counts or isinstance(counts.get("tokens"), dict):
         read_cohere(counts, usage)
     elif "inputTokens" in counts or "outputTokens" in counts:
         _read_converse(counts, usage)
     elif counts.get("type") == "duration":  # OpenAI's transcription by the minute
         detail(usage, "input_audio_ms", _milliseconds(counts.get("seconds")))
-    elif any(name in counts for name in _INCLUSIVE):
-        _read_inclusive(counts, usage, "input_tokens", "output_tokens")
+    elif (
+        "input_tokens_details" in counts
+        or "input_token_details" in counts
+        or "total_tokens" in counts
+    ):  # of the two that say `input_tokens`, OpenAI names details or a total, Anthropic neither
+        into = _either(counts, "input_tokens_details", "input_token_details")
+        out = _either(counts, "output_tokens_details", "output_token_details")
+        read_all, written = _count(counts, "input_tokens"), _count(counts, "output_tokens")
+        _read_inclusive(counts, usage, read_all, written, into, out)
     elif "input_tokens" in counts or "output_tokens" in counts:
         _read_anthropic(counts, usage)
     tier = counts.get("service_tier")
@@ -38,19 +46,25 @@ def read_counts(counts: dict[str, object], usage: Usage) -> None:
 
 
 def _read_inclusive(
-    counts: dict[str, object], usage: Usage, input_name: str, output_name: str
+    counts: dict[str, object],
+    usage: Usage,
+    read_all: int | None,
+    written: int | None,
+    into: dict[str, object] | None,
+    out: dict[str, object] | None,
 ) -> None:
     """OpenAI's way and its followers': details are parts of the two sums."""
-    into, out = _details(counts, input_name), _details(counts, output_name)
-    read_all, written = _first(counts, input_name), _first(counts, output_name)
-    said = _first(counts, "total_tokens")
-    cached = _first(into, "cached_tokens")
+    said = _count(counts, "total_tokens")
+    cached = stored = reasoning = None
+    if into is not None:
+        cached = _count(into, "cached_tokens")
+        stored = _first(into, "cache_write_tokens", "cache_creation_tokens")
     if cached is None:
         cached = _first(counts, "cached_tokens", "prompt_cache_hit_tokens")
-    stored = _first(into, "cache_write_tokens", "cache_creation_tokens")
-    reasoning = _first(out, "reasoning_tokens")
+    if out is not None:
+        reasoning = _count(out, "reasoning_tokens")
     if reasoning is None:
-        reasoning = _first(counts, "reasoning_tokens")
+        reasoning = _count(counts, "reasoning_tokens")
     if read_all is None and written is None:
         read_all = said  # an embedding of Voyage or Jina
     if read_all is not None:
@@ -73,20 +87,24 @@ def _read_inclusive(
         )
         usage.output_text = written if beside or reasoning is None else written - reasoning
     if into is not None:
-        detail(usage, "input_audio", _first(into, "audio_tokens"))
-        detail(usage, "input_image", _first(into, "image_tokens"))
-        detail(usage, "cache_read_audio", count(into, "cached_tokens_details", "audio_tokens"))
-        longer = count(into, "cache_write_tokens_details", "ttl_12h_tokens")
-        detail(usage, "cache_write_12h", longer)
+        detail(usage, "input_audio", _count(into, "audio_tokens"))
+        detail(usage, "input_image", _count(into, "image_tokens"))
+        if "cached_tokens_details" in into:
+            detail(usage, "cache_read_audio", count(into, "cached_tokens_details", "audio_tokens"))
+        if "cache_write_tokens_details" in into:
+            longer = count(into, "cache_write_tokens_details", "ttl_12h_tokens")
+            detail(usage, "cache_write_12h", longer)
     if out is not None:
-        detail(usage, "output_audio", _first(out, "audio_tokens"))
-        detail(usage, "output_image", _first(out, "image_tokens"))
-    detail(usage, "web_searches", _first(counts, "num_search_queries"))
-    detail(usage, "input_audio_ms", _milliseconds(counts.get("prompt_audio_seconds")))  # Mistral's
+        detail(usage, "output_audio", _count(out, "audio_tokens"))
+        detail(usage, "output_image", _count(out, "image_tokens"))
+    detail(usage, "web_searches", _count(counts, "num_search_queries"))
+    if "prompt_audio_seconds" in counts:  # Mistral's
+        detail(usage, "input_audio_ms", _milliseconds(counts["prompt_audio_seconds"]))
 
 
-def _details(counts: dict[str, object], name: str) -> dict[str, object] | None:
-    found = counts.get(name + "_details") or counts.get(name[:-1] + "_details")
+def _either(counts: dict[str, object], name: str, other: str) -> dict[str, object] | None:
+    """The object that stands under one of two names."""
+    found = counts.get(name) or counts.get(other)
     return found if isinstance(found, dict) else None
 
 
@@ -98,35 +116,38 @@ def _milliseconds(seconds: object) -> int | None:
 
 def _read_anthropic(counts: dict[str, object], usage: Usage) -> None:
     """Anthropic's: disjoint already, but for thinking; a stream's later words are cumulative."""
-    fresh, written = count(counts, "input_tokens"), count(counts, "output_tokens")
-    cached, stored = (
-        count(counts, "cache_read_input_tokens"),
-        count(counts, "cache_creation_input_tokens"),
-    )
+    fresh, written = _count(counts, "input_tokens"), _count(counts, "output_tokens")
+    cached = _count(counts, "cache_read_input_tokens")
+    stored = _count(counts, "cache_creation_input_tokens")
     usage.fresh_input = usage.fresh_input if fresh is None else fresh
     usage.cache_read = usage.cache_read if cached is None else cached
     usage.cache_write = usage.cache_write if stored is None else stored
     if written is not None:
-        thinking = count(counts, "output_tokens_details", "thinking_tokens")
+        thinking = None
+        if "output_tokens_details" in counts:
+            thinking = count(counts, "output_tokens_details", "thinking_tokens")
         usage.output_reasoning = thinking
         usage.output_text = written - min(thinking or 0, written)
-    detail(usage, "cache_write_1h", count(counts, "cache_creation", "ephemeral_1h_input_tokens"))
-    detail(usage, "web_searches", count(counts, "server_tool_use", "web_search_requests"))
+    if "cache_creation" in counts:
+        longer = count(counts, "cache_creation", "ephemeral_1h_input_tokens")
+        detail(usage, "cache_write_1h", longer)
+    if "server_tool_use" in counts:
+        detail(usage, "web_searches", count(counts, "server_tool_use", "web_search_requests"))
 
 
 def read_gemini(counts: dict[str, object], usage: Usage) -> None:
     """Google's: cached is within the prompt, thoughts and tool prompts stand beside."""
-    prompt = count(counts, "promptTokenCount")
+    prompt = _count(counts, "promptTokenCount")
     if prompt is not None:
-        cached = count(counts, "cachedContentTokenCount")
+        cached = _count(counts, "cachedContentTokenCount")
         usage.cache_read = cached
         fresh = max(0, prompt - (cached or 0))
-        usage.fresh_input = fresh + (count(counts, "toolUsePromptTokenCount") or 0)
+        usage.fresh_input = fresh + (_count(counts, "toolUsePromptTokenCount") or 0)
     written = _first(counts, "candidatesTokenCount", "responseTokenCount")
-    thoughts = count(counts, "thoughtsTokenCount")
+    thoughts = _count(counts, "thoughtsTokenCount")
     if written is None and prompt is not None:
         # Left out where nothing was written but thoughts; the total says whether that is so.
-        said = count(counts, "totalTokenCount")
+        said = _count(counts, "totalTokenCount")
         if said is not None and said == prompt + (thoughts or 0):
             written = 0
     if written is not None:
@@ -145,13 +166,15 @@ def read_gemini(counts: dict[str, object], usage: Usage) -> None:
 
 
 def _modality(counts: dict[str, object], name: str, kind: str) -> int | None:
+    if name not in counts:
+        return None
     found = items(counts, name)
     return total(*(count(one, "tokenCount") for one in found if at(one, "modality") == kind))
 
 
 def _read_converse(counts: dict[str, object], usage: Usage) -> None:
     """Bedrock's Converse: cached tokens stand beside its input."""
-    fresh, written = count(counts, "inputTokens"), count(counts, "outputTokens")
+    fresh, written = _count(counts, "inputTokens"), _count(counts, "outputTokens")
     usage.fresh_input = usage.fresh_input if fresh is None else fresh
     usage.output_text = usage.output_text if written is None else written
     cached = _first(counts, "cacheReadInputTokens", "cacheReadInputTokenCount")
@@ -173,7 +196,7 @@ def read_cohere(counts: dict[str, object], usage: Usage) -> None:
         written = count(seen, "output_tokens")
     pictures = count(billed, "image_tokens")
     if read_all is not None or pictures is not None:
-        usage.cache_read = count(counts, "cached_tokens")  # is not billed, and not in what is
+        usage.cache_read = _count(counts, "cached_tokens")  # is not billed, and not in what is
         usage.fresh_input = (read_all or 0) + (pictures or 0)
         usage.output_text = 0 if written is None else written
     elif written is not None:
@@ -190,16 +213,23 @@ def count(document: object, *steps: str | int) -> int | None:
 
 
 def _number(found: object) -> int | None:
-    if found is None or isinstance(found, bool) or not isinstance(found, int | float):
+    # One kind after the other: a union of them is made anew each time it is asked for.
+    if isinstance(found, bool):
         return None
-    return int(found) if 0 <= found <= COUNT_MAX else None
+    if isinstance(found, int):
+        return found if 0 <= found <= COUNT_MAX else None
+    if isinstance(found, float):
+        return int(found) if 0 <= found <= COUNT_MAX else None
+    return None
 
 
-def _first(counts: dict[str, object] | None, name: str, other: str = "") -> int | None:
-    if counts is None:
-        return None
+def _count(counts: dict[str, object], name: str) -> int | None:
+    return _number(counts.get(name))
+
+
+def _first(counts: dict[str, object], name: str, other: str) -> int | None:
     found = _number(counts.get(name))
-    return _number(counts.get(other)) if found is None and other else found
+    return _number(counts.get(other)) if found is None else found
 
 
 def detail(usage: Usage, name: str, found: int | None) -> None:

@@ -22,6 +22,19 @@ from gateway.usage import Usage, total
 # only the counts are the provider's own words.
 _INNER: Final = ("response", "message", "delta", "messageStop")
 _COUNTING: Final = ("x_groq", "metadata")
+# Members that few documents have: to ask for all of them at once is cheaper.
+_ELSEWHERE: Final = frozenset(
+    {
+        *_INNER,
+        *_COUNTING,
+        "amazon-bedrock-invocationMetrics",
+        "eval_count",
+        "generation_token_count",
+        "inputTextTokenCount",
+        "prompt_eval_count",
+        "prompt_token_count",
+    }
+)
 # Of what has a type, only these have an id that is the answer's: events and items have their own.
 _ANSWERS: Final = (None, "message", "message-start", "message-end")
 _REASONS: Final = ("stop_reason", "finish_reason", "stopReason", "done_reason", "completionReason")
@@ -49,15 +62,11 @@ def read(document: object, usage: Usage) -> None:
         _read_batch(document, usage)
         return
     _read_part(document, usage)
-    for name in _INNER:
-        part = document.get(name)
-        if isinstance(part, dict):
-            _read_part(part, usage)
-    for name in _COUNTING:
-        part = document.get(name)
-        if isinstance(part, dict) and isinstance(part.get("usage"), dict):
-            read_counts(part["usage"], usage)
-    _read_oddities(document, usage)
+    if not _ELSEWHERE.isdisjoint(document):
+        _read_elsewhere(document, usage)
+    if "created" in document and "usage" not in document:  # OpenAI's images without tokens
+        made = items(document, "data")
+        detail(usage, "images", sum(bool(at(one, "url") or at(one, "b64_json")) for one in made))
 
 
 # -- where things stand ----------------------------------------------------------------------------
@@ -95,15 +104,18 @@ def _finish_reason(document: dict[str, object]) -> str | None:
     for name, member in _REASONS_WITHIN:
         within = document.get(name)
         if isinstance(within, list) and within:
-            inner = string(within[-1], member)
-            if inner:
+            last = within[-1]
+            inner = last.get(member) if isinstance(last, dict) else None
+            if isinstance(inner, str) and inner:
                 return inner
     if document.get("object") in ("response", "realtime.response"):
         state = string(document, "status")
         if state in ("queued", "in_progress"):
             return None  # it is not over
         return string(document, "incomplete_details", "reason") or state
-    return string(document, "promptFeedback", "blockReason")
+    if "promptFeedback" in document:
+        return string(document, "promptFeedback", "blockReason")
+    return None
 
 
 def _read_batch(batch: dict[str, object], usage: Usage) -> None:
@@ -117,8 +129,16 @@ def _read_batch(batch: dict[str, object], usage: Usage) -> None:
         read_counts(counts, usage)
 
 
-def _read_oddities(document: dict[str, object], usage: Usage) -> None:
-    """Counts that stand under names of their own."""
+def _read_elsewhere(document: dict[str, object], usage: Usage) -> None:
+    """What stands in objects within, and counts that stand under names of their own."""
+    for name in _INNER:
+        part = document.get(name)
+        if isinstance(part, dict):
+            _read_part(part, usage)
+    for name in _COUNTING:
+        part = document.get(name)
+        if isinstance(part, dict) and isinstance(part.get("usage"), dict):
+            read_counts(part["usage"], usage)
     if "prompt_eval_count" in document or "eval_count" in document:  # Ollama's own API
         fresh, written = count(document, "prompt_eval_count"), count(document, "eval_count")
         usage.fresh_input = usage.fresh_input if fresh is None else fresh
@@ -140,6 +160,3 @@ def _read_oddities(document: dict[str, object], usage: Usage) -> None:
         written = total(*(count(one, "tokenCount") for one in items(document, "results")))
         written = count(document, "totalOutputTextTokenCount") if written is None else written
         usage.output_text = 0 if written is None and "embedding" in document else written
-    if "created" in document and "usage" not in document:  # OpenAI's images without tokens
-        made = items(document, "data")
-        detail(usage, "images", sum(bool(at(one, "url") or at(one, "b64_json")) for one in made))

@@ -1,0 +1,281 @@
+"""Rows in PostgreSQL, where one machine's file is outgrown: any number of gateways write to it.
+
+asyncpg is imported here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
+
+import asyncpg
+import orjson
+
+from gateway import migrations, now_ms
+
+from .asking import Asked
+from .records import COUNTED, Body, Change, LogRow, Query, changed, numbers_of, row_bytes
+from .searching import tokens
+from .stores import QUERY_S, Refused, StoreAway, TooSlow, id_after
+
+CONNECT_S: Final = 10.0
+# A statement that takes longer has met a frozen server; the server itself ends it at `QUERY_S`.
+COMMAND_S: Final = QUERY_S + 5.0
+# Any number, so long as no other program on the same database takes it (pg_advisory_xact_lock).
+_MIGRATION_LOCK: Final = 0x77656C6D
+_ADD_LOCK: Final = 0x77656C61
+
+
+class PostgresStore:
+    """A `Store` over one connection, made again when it is lost."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._db: asyncpg.Connection | None = None
+
+    async def open(self) -> None:
+        async with self._connected() as db:
+            await _migrate(db)
+
+    async def close(self) -> None:
+        db, self._db = self._db, None
+        if db is not None:
+            with _away():
+                await db.close(timeout=CONNECT_S)
+
+    async def add(self, rows: Sequence[LogRow]) -> None:
+        async with self._connected() as db, _transaction(db):
+            # One at a time, so that arrivals can be seen in their order.
+            await db.execute("SELECT pg_advisory_xact_lock($1)", _ADD_LOCK)
+            last = await db.fetchval("SELECT coalesce(max(arrival), 0) FROM logs")
+            arrival = max(now_ms() * 1000, last + 1)
+            values = [_values(row, arrival + place) for place, row in enumerate(rows)]
+            await db.executemany(_INSERT, values)
+            await db.executemany(
+                "INSERT INTO log_bodies VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+                [
+                    (uuid.UUID(bytes=row.id), *(body and body.data for body in row[2:4]))
+                    for row in rows
+                    if row.request is not None or row.response is not None
+                ],
+            )
+
+    async def get(self, id_: bytes) -> LogRow | None:
+        async with self._connected() as db:
+            return await _row_of(db, id_)
+
+    async def find(self, query: Query) -> list[LogRow]:
+        asked = Asked(query)
+        data, bodies = "NULL, NULL", ""
+        if query.bodies:
+            data, bodies = "request, response", "LEFT JOIN log_bodies USING (id)"
+        async with self._connected() as db:
+            rows: list[Any] = []
+            for ids in asked.ways():
+                text = (
+                    f"SELECT {_COLUMNS}, {data} FROM logs JOIN ({ids}) AS found USING (id) "  # noqa: S608 - our names
+                    f"{bodies} ORDER BY {asked.order}"
+                )
+                rows = await db.fetch(text, *asked.values)
+                if len(rows) == query.limit:
+                    break
+        return [_made(row) for row in rows]
+
+    async def count(self, query: Query) -> int:
+        asked = Asked(query)
+        async with self._connected() as db:
+            text = f"SELECT count(*) FROM logs WHERE {asked.conditions}"  # noqa: S608 - our names
+            return int(await db.fetchval(text, *asked.values))
+
+    async def newest(self) -> int:
+        async with self._connected() as db:
+            return int(await db.fetchval("SELECT coalesce(max(arrival), 0) FROM logs"))
+
+    async def change(self, id_: bytes, change: Change) -> LogRow | None:
+        async with self._connected() as db, _transaction(db):
+            row = await _row_of(db, id_, "FOR UPDATE OF logs")
+            if row is None:
+                return None
+            after = changed(row, change)
+            document = _without_nul(after.document)
+            await db.execute(
+                "UPDATE logs SET entry = $2, facts = array_to_tsvector($3::text[]), feedback = $4, "
+                "score = $5 WHERE id = $1",
+                uuid.UUID(bytes=id_),
+                orjson.dumps(document).decode(),
+                tokens(after.document).split(),
+                after.feedback,
+                after.score,
+            )
+            return await _row_of(db, id_)
+
+    async def delete(self, query: Query) -> int:
+        asked = Asked(query)
+        async with self._connected() as db:
+            text = f"DELETE FROM logs WHERE id IN ({asked.oldest()})"  # noqa: S608 - our names
+            return _count(await db.execute(text, *asked.values))
+
+    async def bound_of(self, bytes_max: int) -> bytes | None:
+        async with self._connected() as db:
+            last = await db.fetchval(
+                'SELECT id FROM (SELECT id, sum("bytes") OVER (ORDER BY id DESC) AS sum FROM logs) '
+                "_ WHERE sum > $1 ORDER BY id DESC LIMIT 1",
+                bytes_max,
+            )
+            return None if last is None else id_after(last.bytes)
+
+    async def expire(self, bound: bytes, limit: int) -> int:
+        async with self._connected() as db:
+            said = await db.execute(
+                "DELETE FROM logs WHERE id IN "
+                "(SELECT id FROM logs WHERE id < $1 ORDER BY id LIMIT $2)",
+                uuid.UUID(bytes=bound),
+                limit,
+            )
+            return _count(said)
+
+    @contextlib.asynccontextmanager
+    async def _connected(self) -> AsyncIterator[asyncpg.Connection]:
+        """The connection. One that met a trouble is not used again: nobody knows its state."""
+        with _away():
+            if self._db is None or self._db.is_closed():
+                self._db = await asyncpg.connect(
+                    self._address,
+                    timeout=CONNECT_S,
+                    command_timeout=COMMAND_S,
+                    server_settings={"statement_timeout": str(int(QUERY_S * 1000))},
+                )
+            db = self._db
+            try:
+                yield db
+            except BaseException as error:
+                if not isinstance(error, _REFUSALS) and self._db is db:
+                    self._db = None
+                    db.terminate()
+                raise
+
+
+_COLUMNS: Final = (
+    "logs.id, entry::text, feedback, score, request_type, request_size, request_is_cut, "
+    "response_type, response_size, response_is_cut, arrival"
+)
+_NAMES: Final = (
+    "id, arrival, bytes, feedback, score, "
+    + ", ".join(COUNTED)
+    + ", request_type, request_size, request_is_cut, response_type, response_size, response_is_cut,"
+    " entry, facts, words"
+)
+_LAST: Final = len(_NAMES.split(",")) - 2
+_INSERT: Final = (
+    f"INSERT INTO logs ({_NAMES}) VALUES ({', '.join(f'${n + 1}' for n in range(_LAST))}, "  # noqa: S608 - our names
+    f"array_to_tsvector(${_LAST + 1}::text[]), to_tsvector('simple', ${_LAST + 2}::text)) "
+    "ON CONFLICT (id) DO NOTHING"
+)
+_NO_BODY: Final = (None, None, None)
+_REFUSALS: Final = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+)
+_TROUBLES: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what a session that was ended in mid-call gives
+    OSError,
+    TimeoutError,
+)
+
+
+def _values(row: LogRow, arrival: int) -> list[Any]:
+    """A row as `_INSERT` takes it."""
+    request, response = row.request, row.response
+    document = _without_nul(row.document)
+    return [
+        *(uuid.UUID(bytes=row.id), arrival, row_bytes(row), row.feedback, row.score),
+        *numbers_of(document),
+        *(_NO_BODY if request is None else request[1:]),
+        *(_NO_BODY if response is None else response[1:]),
+        orjson.dumps(document).decode(),
+        tokens(row.document).split(),
+        row.words,
+    ]
+
+
+async def _row_of(db: asyncpg.Connection, id_: bytes, locked: str = "") -> LogRow | None:
+    row = await db.fetchrow(
+        f"SELECT {_COLUMNS}, request, response FROM logs LEFT JOIN log_bodies USING (id) "  # noqa: S608 - our names
+        f"WHERE logs.id = $1 {locked}",
+        uuid.UUID(bytes=id_),
+    )
+    return None if row is None else _made(row)
+
+
+def _made(row: Sequence[Any]) -> LogRow:
+    request = None if row[4] is None else Body(row[11], *row[4:7])
+    response = None if row[7] is None else Body(row[12], *row[7:10])
+    return LogRow(row[0].bytes, row[1].encode(), request, response, row[2], row[3], "", row[10])
+
+
+def _count(said: str) -> int:
+    """How many rows a statement touched: "DELETE 3"."""
+    return int(said.rpartition(" ")[2])
+
+
+def _without_nul(value: Any) -> Any:
+    """PostgreSQL's texts hold no U+0000, and a caller may say any name."""
+    if isinstance(value, str):
+        return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    if isinstance(value, dict):
+        return {_without_nul(name): _without_nul(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_nul(inner) for inner in value]
+    return value
+
+
+@contextlib.contextmanager
+def _away() -> Any:
+    """Turn what asyncpg says into what our own understand."""
+    try:
+        yield
+    except _REFUSALS as error:
+        raise Refused(f"postgresql: {error}") from error
+    except asyncpg.QueryCanceledError as error:
+        raise TooSlow(f"it took more than {QUERY_S:g} s; ask for less at once") from error
+    except _TROUBLES as error:
+        raise StoreAway(f"postgresql: {error or type(error).__name__}") from error
+
+
+@contextlib.asynccontextmanager
+async def _transaction(db: asyncpg.Connection) -> AsyncIterator[None]:
+    """Like `db.transaction()`, but a connection that met a trouble is not asked to roll back: it
+    will be let go of, and who is frozen would not answer.
+    """
+    transaction = db.transaction()
+    await transaction.start()
+    try:
+        yield
+    except _REFUSALS:
+        await transaction.rollback()
+        raise
+    await transaction.commit()
+
+
+async def _migrate(db: asyncpg.Connection) -> None:
+    """Bring the schema up to date; several gateways may try at once."""
+    known = migrations(__package__, "postgres")
+    async with db.transaction():
+        await db.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
+        await db.execute("SET LOCAL client_min_messages = warning")
+        await db.execute("CREATE TABLE IF NOT EXISTS logs_schema (version int NOT NULL)")
+        version = await db.fetchval("SELECT max(version) FROM logs_schema") or 0
+        if version > known[-1][0]:
+            raise StoreAway(
+                f"postgresql: the schema is {version}, newer than this version's "
+                f"{known[-1][0]}: it was written by a newer Weir"
+            )
+        for number, text in known:
+            if number > version:
+                await db.execute(text)
+                await db.execute("INSERT INTO logs_schema VALUES ($1)", number)

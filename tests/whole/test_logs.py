@@ -1,0 +1,257 @@
+"""Logs as their users see them: calls through a real gateway, found, judged, followed, exported and
+deleted through the admin API and the command line, from both stores.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.testing import RawCaller, RunningGateway, ScriptedUpstream, running_gateway
+from gateway.testing.scripts import answers, streams
+from plugins.logs.stores import opened
+from tests.plugins.logs.made import body, id_of, made
+
+ROOT = Path(__file__).resolve().parents[2]
+ENABLED = ["request_id", "metadata", "usage", "logs"]
+PATIENCE_S = 15.0
+USAGE = {"prompt_tokens": 10, "completion_tokens": 5}
+CHAT = orjson.dumps(
+    {
+        "model": "m-1",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "quite so"}}],
+        "usage": USAGE,
+    }
+)
+# A word that lies in two events.
+PIECES = [
+    b'data: {"choices":[{"index":0,"delta":{"content":"wear head"}}]}\n\n',
+    b'data: {"choices":[{"index":0,"delta":{"content":"phones"}}]}\n\n',
+    b"data: [DONE]\n\n",
+]
+# What an export may take of a gateway's memory, whatever is exported.
+EXPORT_BYTES_MAX = 24_000_000
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store(request: pytest.FixtureRequest) -> str:
+    if request.param == "sqlite":
+        return "sqlite"
+    address: str = request.getfixturevalue("postgres").database()
+    return address
+
+
+@contextmanager
+def logging_gateway(
+    upstream: ScriptedUpstream, store: str, **config: Any
+) -> Iterator[RunningGateway]:
+    tables = {
+        "providers": {"openai": upstream.provider()},
+        "plugins": {"logs": {"store": store, "payload": True}},
+        **config,
+    }
+    with running_gateway(tables, plugins=ENABLED) as gateway:
+        yield gateway
+
+
+def ask(gateway: RunningGateway, text: str, team: str = "a", **members: Any) -> str:
+    """Make a call, and give its id as the caller sees it."""
+    sent = orjson.dumps({"model": "m", "messages": [{"role": "user", "content": text}], **members})
+    fields = [
+        (b"Content-Type", b"application/json"),
+        (b"weir-metadata", orjson.dumps({"team": team})),
+    ]
+    with RawCaller(gateway.port) as caller:
+        caller.request(b"POST", b"/openai/v1/chat/completions", *fields, body=sent)
+        answer = caller.answer()
+    id_ = answer.get(b"weir-request-id")
+    assert id_ is not None
+    return id_.decode()
+
+
+def opened_url(
+    gateway: RunningGateway, path: str, method: str = "GET", sent: bytes | None = None
+) -> Any:
+    request = urllib.request.Request(
+        f"{gateway.admin_url}/api/logs{path}", data=sent, method=method
+    )
+    request.add_header("Authorization", f"Bearer {gateway.admin_token}")
+    return urllib.request.urlopen(request, timeout=PATIENCE_S)
+
+
+def api(gateway: RunningGateway, path: str = "", method: str = "GET", sent: Any = None) -> Any:
+    with opened_url(gateway, path, method, None if sent is None else orjson.dumps(sent)) as answer:
+        return orjson.loads(answer.read())
+
+
+def ids(found: Any) -> list[str]:
+    return [row["id"] for row in found["rows"]]
+
+
+def wait_for(gateway: RunningGateway, count: int) -> None:
+    """Wait until so many rows are there."""
+    patient_until = time.monotonic() + PATIENCE_S
+    while len(api(gateway)["rows"]) < count:
+        assert time.monotonic() < patient_until, api(gateway)
+        time.sleep(0.05)
+
+
+def command(gateway: RunningGateway, *arguments: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "gateway", "logs", *arguments),
+        *("--config", str(gateway.config_file)),
+    ]
+
+
+def weir(gateway: RunningGateway, *arguments: str) -> bytes:
+    done = subprocess.run(command(gateway, *arguments), cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_what_was_said_is_found_judged_shown_and_deleted(store):
+    with ScriptedUpstream(answers(CHAT)) as upstream, logging_gateway(upstream, store) as gateway:
+        first = ask(gateway, "where is my umbrella")
+        second = ask(gateway, "and my hat", team="b")
+        upstream.script = streams(PIECES)
+        third = ask(gateway, "what do I do", stream=True)
+        upstream.script = answers(b'{"error":{"message":"no"}}', status=429)
+        fourth = ask(gateway, "and now, umbrella?", team="b")
+        wait_for(gateway, 4)
+
+        assert ids(api(gateway)) == [fourth, third, second, first]
+        assert ids(api(gateway, "?search=umbrella")) == [fourth, first]
+        assert ids(api(gateway, "?search=umbrella&metadata.team=b&status=4xx")) == [fourth]
+        assert ids(api(gateway, "?search=headphones")) == [third]
+        assert ids(api(gateway, "?min_output_text=5&streaming=false")) == [second, first]
+
+        row = api(gateway, f"/{first}", "PATCH", {"feedback": 1, "score": 0.5})
+        assert (row["feedback"], row["score"], row["metadata"]) == (1, 0.5, {"team": "a"})
+        assert ids(api(gateway, "?feedback=1")) == [first]
+        with opened_url(gateway, f"/{first}/request") as answer:
+            said = orjson.loads(answer.read())["messages"]
+            assert said == [{"role": "user", "content": "where is my umbrella"}]
+        with opened_url(gateway, f"/{third}/response") as answer:
+            assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+            assert answer.read() == b"".join(PIECES)
+
+        lines = weir(gateway, "search", "umbrella").decode().splitlines()
+        assert [line.split()[-1] for line in lines[1:]] == [fourth, first]
+        assert b"wear headphones" in weir(gateway, "show", third)
+
+        assert api(gateway, "?metadata.team=b", "DELETE") == {"deleted": 2}
+        assert ids(api(gateway)) == [third, first]
+        with pytest.raises(urllib.error.HTTPError) as gone:
+            api(gateway, f"/{second}")
+        with gone.value:
+            assert gone.value.code == 404
+        assert gateway.stop() == 0
+        assert gateway.crashes == []
+
+
+class Followed:
+    """Lines that come, with a deadline for each."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._rest = b""
+        os.set_blocking(descriptor, False)
+
+    def line(self, is_it: Callable[[bytes], bool]) -> bytes:
+        """The next one that is it."""
+        patient_until = time.monotonic() + PATIENCE_S
+        while True:
+            line, end, rest = self._rest.partition(b"\n")
+            if end:
+                self._rest = rest
+                if is_it(line):
+                    return line
+                continue
+            assert time.monotonic() < patient_until, self._rest
+            try:
+                piece = os.read(self._descriptor, 65_536)
+            except BlockingIOError:
+                time.sleep(0.02)
+            else:
+                assert piece, "it ended"
+                self._rest += piece
+
+
+def test_rows_of_all_workers_are_followed_until_one_leaves_or_the_gateway_does(tmp_path):
+    with (
+        ScriptedUpstream(answers(CHAT)) as upstream,
+        logging_gateway(upstream, "sqlite", server={"workers": 2}) as gateway,
+    ):
+        earlier = ask(gateway, "before")
+        wait_for(gateway, 1)
+        with (
+            opened_url(gateway, "/tail?metadata.team=b") as events,
+            subprocess.Popen(
+                command(gateway, "tail", "--json"), cwd=ROOT, stdout=subprocess.PIPE
+            ) as tail,
+        ):
+            assert tail.stdout is not None
+            shown = Followed(tail.stdout.fileno())
+            assert orjson.loads(shown.line(bool))["id"] == earlier
+            made_now = [ask(gateway, "now", team="ab"[n % 2]) for n in range(20)]
+            lines = [shown.line(bool) for _ in made_now]
+            assert sorted(orjson.loads(line)["id"] for line in lines) == sorted(made_now)
+            tail.send_signal(signal.SIGINT)
+            assert tail.wait(PATIENCE_S) == 0
+
+            told = [line for line in (events.readline() for _ in range(30)) if b"data: " in line]
+            rows = [orjson.loads(line.removeprefix(b"data: ")) for line in told]
+            assert sorted(row["id"] for row in rows) == sorted(made_now[1::2])
+            assert gateway.stop() == 0
+            assert events.read() == b""  # a whole answer, not one that broke off
+        assert gateway.crashes == []
+
+
+def test_an_export_of_many_rows_costs_no_memory(store, sizes, capsys):
+    count = sizes.exported_rows
+    text = b"so many words of a prompt " * 300
+    with ScriptedUpstream(answers(CHAT)) as upstream, logging_gateway(upstream, store) as gateway:
+        fill(store, gateway, count, text)
+        before = gateway.memory_bytes()
+        with opened_url(gateway, "/export?bodies=true") as answer:
+            rows = [orjson.loads(line) for line in answer]
+            assert [row["id"] for row in rows] == [id_of(n) for n in range(count)]
+            assert {row["request"]["text"].encode() for row in rows} == {text}
+        with opened_url(gateway, "/export?format=csv&bodies=true") as answer:
+            table = csv.DictReader(io.TextIOWrapper(answer, newline=""))
+            assert [row["id"] for row in table] == [id_of(n) for n in range(count)]
+        grown = gateway.memory_peak_bytes() - before
+        assert len(weir(gateway, "export").splitlines()) == count
+        with capsys.disabled():
+            print(f"\n{count} rows of {len(text)} bytes: memory grew by {grown / 1e6:.1f} MB")
+        assert grown < EXPORT_BYTES_MAX
+        assert api(gateway, "?model=m", "DELETE") == {"deleted": count}
+
+
+def fill(store: str, gateway: RunningGateway, count: int, text: bytes) -> None:
+    """Put rows into the store, beside the gateway."""
+
+    async def add() -> None:
+        target = opened(store, gateway.folder / "state")
+        await target.open()
+        for start in range(0, count, 500):
+            some = range(start, min(start + 500, count))
+            await target.add([made(n, request=body(text, "text/plain")) for n in some])
+        await target.close()
+
+    asyncio.run(add())
