@@ -227,7 +227,7 @@ def test_what_an_agent_sends_goes_up_and_its_answer_comes_down_byte_for_byte(
     assert request.body == (sent.body or b"")
     assert request.target == sent.path.removeprefix(b"/anthropic").removeprefix(b"/openai")
     fields = [field for field in request.fields if field[0].lower() not in framing]
-    assert fields == [*sent.fields]
+    assert fields == [*sent.fields, (b"cf-aig-request-id", answer.get(b"cf-aig-request-id"))]
 
 
 @pytest.mark.parametrize("name", ["claude-turn", "codex-turn"])
