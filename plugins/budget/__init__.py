@@ -40,8 +40,8 @@ from .alerts import Alerts
 from .ceiling import Ceiling
 from .counters import Store
 from .demand import demand_of
-from .holds import Entries, Note
-from .rebuilding import Ledger, Past
+from .holds import Entries, Entry, Note
+from .rebuilding import Ledger, rebuild
 from .refusing import blind
 from .reporting import Budgets, report
 from .reserving import Desk
@@ -52,10 +52,8 @@ log = get_logger("budget")
 
 NAME: Final = "budget"
 LEDGER: Final = "ledger"
-# How long one look at a ledger waits for what dead processes left, and the pause behind one that
-# failed.
-RECOVERY_S: Final = 60.0
-RETRY_S: Final = 1.0
+# What has ended is in the ledger after this time.
+SHIPPED_S: Final = 1.0
 _FIELDS: Final = (b"limit", b"remaining", b"reset")
 _Names = tuple[bytes, bytes, bytes, frozenset[bytes]]
 _KIND: Final = frozenset({b"content-type"})
@@ -101,6 +99,7 @@ class Plugin:
         self._alerts = Alerts(config.webhook, config.webhook_secret, patience_s)
         self._desk = Desk(self._store, self._alerts.tell)
         self._gateway: Gateway | None = None
+        self._ledger: Ledger | None = None
         self._in_force: dict[str, tuple[Config, Entries]] = {}
         self._prefixes: dict[bytes, _Names] = {}
         self._is_blind = False  # until what was spent before has been read
@@ -144,6 +143,7 @@ class Plugin:
             self._is_blind = True
             gateway.trouble(NAME, "what was spent before has not been read from the ledger yet")
             gateway.first(self._rebuild(gateway, gateway.require(LEDGER)), "budget-rebuild")
+        self._ledger = gateway.require(LEDGER) if keeps else None
         doc = Doc("What is spent, reserved and left of each budget.", answers={200: Budgets})
         return [Endpoint("GET", "/api/budgets", self._report, doc=doc)]
 
@@ -152,17 +152,24 @@ class Plugin:
         kept = self._in_force.get(name)
         if kept is not None and kept[0] is config:
             return kept[1]
-        found = []
+        found: list[Entry] = []
+        fresh: list[Entry] = []
         for rule in config.rules:
             limit = Limit(rule)
             make = partial(window_of, limit.period, rule.window, zone_of(rule.zone))
+            is_new = not self._store.has(limit.key)
             tally = self._store.tally(limit.key, make)
+            if is_new:
+                fresh.append((limit, tally))
             for counter in tally.counters.values():
                 counter.told = limit.told_of(counter.spent)
             found.append((limit, tally))
         if self._is_current(name, config):
             self._in_force[name] = (config, tuple(found))
             self._store.keep(limit.key for limit, _ in self._every())
+            if fresh and self._ledger is not None and self._gateway is not None:
+                work = self._catch_up(self._ledger, tuple(fresh), self._store.clock())
+                self._gateway.task(work, "budget-catch-up")
         return tuple(found)
 
     def _is_current(self, name: str, config: Config) -> bool:
@@ -178,20 +185,14 @@ class Plugin:
         return tuple(found.values())
 
     async def _rebuild(self, gateway: Gateway, ledger: Ledger) -> None:
-        while True:
-            past = Past(self._every(), self._desk.prices)
-            try:
-                if await ledger.recovered(RECOVERY_S):
-                    await past.read(ledger)
-                    break
-                log.warning("budgets_wait_for_ledger")
-            except Exception as error:
-                log.warning("budgets_not_read", error=repr(error))
-                await asyncio.sleep(RETRY_S)
-        count = past.apply(self._store, self._desk)
+        await rebuild(ledger, self._every, self._store, self._desk)
         self._is_blind = False
         gateway.trouble(NAME, None)
-        log.info("budgets_read", counters=count)
+
+    async def _catch_up(self, ledger: Ledger, entries: Entries, now_ms: int) -> None:
+        """What was spent before rules came by a reload. Requests go on meanwhile."""
+        await asyncio.sleep(SHIPPED_S)
+        await rebuild(ledger, lambda: entries, self._store, self._desk, now_ms)
 
     # -- the line ----------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""What was spent before this process began, read from a ledger.
+"""What was spent before a rule was there, read from a ledger.
 
 Days and longer are read from the ledger's sums by the hour, and entry by entry only where a span
 begins within an hour, where it is an hour or less, or where metadata tells subjects apart. An
@@ -7,8 +7,11 @@ exchange whose process died before its end counts with the most it may have used
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
+
+from gateway import get_logger
 
 from .counters import Store
 from .holds import Entries, Entry, Prices
@@ -16,6 +19,12 @@ from .reserving import Desk
 from .rules import Subject, subject_in
 from .windows import HOUR_MS
 
+log = get_logger("budget")
+
+# How long one look at a ledger waits for what dead processes left, and the pause behind one that
+# failed.
+RECOVERY_S: Final = 60.0
+RETRY_S: Final = 1.0
 _ORPHANED: Final = "orphaned"
 _BY: Final = ("hour", "gateway", "key", "team", "user", "provider", "model", "outcome")
 _COUNTERS: Final = ("fresh_input", "cache_read", "cache_write", "output_text", "output_reasoning")
@@ -46,35 +55,67 @@ class Ledger(Protocol):
     ) -> Mapping[tuple[Any, ...], Sequence[int]]: ...
 
 
-class Past:
-    """What was spent in the present spans of some rules."""
+async def rebuild(
+    ledger: Ledger,
+    entries: Callable[[], Entries],
+    store: Store,
+    desk: Desk,
+    until_ms: int | None = None,
+) -> None:
+    """Put what was spent into the counters of some rules, once the ledger can say it."""
+    while True:
+        past = Past(entries(), desk.prices, until_ms)
+        try:
+            if await ledger.recovered(RECOVERY_S):
+                await past.read(ledger)
+                break
+            log.warning("budgets_wait_for_ledger")
+        except Exception as error:
+            log.warning("budgets_not_read", error=repr(error))
+            await asyncio.sleep(RETRY_S)
+    log.info("budgets_read", counters=past.apply(store, desk))
 
-    def __init__(self, entries: Entries, prices: Prices | None) -> None:
+
+class Past:
+    """What was spent in the present spans of some rules.
+
+    until_ms: only by what began before then; the rest is counted where it is spent.
+    """
+
+    def __init__(
+        self, entries: Entries, prices: Prices | None, until_ms: int | None = None
+    ) -> None:
         self._entries = entries
         self._prices = prices
+        self._until_ms = until_ms
         self._spent: dict[tuple[int, Subject, int], int] = {}
         self.answers: list[tuple[str, str]] = []  # counted, and may be asked for again
 
     async def read(self, ledger: Ledger) -> None:
         """Read all of it. What the ledger raises is passed on, and nothing has changed then."""
+        end = self._until_ms
+        last = None if end is None else end // HOUR_MS * HOUR_MS
         by_row: list[tuple[int, int, int | None]] = []  # of which entry, since, until
         by_hour: list[tuple[int, int]] = []
         for place, (limit, tally) in enumerate(self._entries):
             since = tally.window.starts_ms()
             is_split = any(name.startswith("metadata.") for name in limit.dimensions)
-            if is_split or limit.period in ("minute", "hour"):
-                by_row.append((place, since, None))
-                continue
             whole = -(-since // HOUR_MS) * HOUR_MS
+            is_short = limit.period in ("minute", "hour") or (last is not None and last <= whole)
+            if is_split or is_short:
+                by_row.append((place, since, end))
+                continue
             by_hour.append((place, whole))
             if whole > since:
                 by_row.append((place, since, whole))
+            if last is not None:
+                by_row.append((place, last, end))
         if by_hour:
             first = min(since for _, since in by_hour)
-            for group, sums in (await ledger.sums(_BY, since_ms=first)).items():
+            for group, sums in (await ledger.sums(_BY, first, last)).items():
                 self._add_hour(by_hour, dict(zip(_BY, group, strict=True)), sums)
         for until in {until for _, _, until in by_row}:
-            some = [(place, since) for place, since, end in by_row if end == until]
+            some = [(place, since) for place, since, up_to in by_row if up_to == until]
             first = min(since for _, since in some)
             async for row in ledger.entries(first, until):
                 self._add_row(some, row)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self
@@ -431,6 +432,35 @@ def test_counters_are_what_the_ledger_says_after_a_kill(tmp_path):
             }
             statuses = asyncio.run(asked(gateway, 60))
             assert statuses.count(200) == BUDGET - 20
+
+
+def test_a_rule_that_comes_by_a_reload_counts_what_was_spent_before(tmp_path):
+    state = str(tmp_path / "state")
+    early = rule(name="early", limit="1k USD/year")
+    late = [
+        rule(limit="20 USD/month"),
+        rule(name="split", scope="gateway", limit="1k tokens/hour"),
+    ]
+    with ScriptedUpstream(gives(ANSWER)) as upstream:
+        tables = config(upstream, early, state_dir=state)
+        tables["enabled"] = [*ENABLED, "ledger"]
+        more = config(upstream, early, *late, state_dir=state)
+        more["enabled"] = tables["enabled"]
+
+        with running_gateway(tables) as gateway:
+            assert asyncio.run(asked(gateway, 15)) == [200] * 15
+            gateway.write_config(more)
+            gateway.signal(signal.SIGHUP)
+            gateway.wait_for_log("reloaded")
+            assert asyncio.run(asked(gateway, 1)) == [200]
+            gateway.wait_for_log("budgets_read", 2, timeout_s=10)
+            found = {key: each["spent"] for key, each in told(gateway, tmp_path).items()}
+            assert found == {
+                ("early", "a"): 16 * 10**9,
+                ("round", "a"): 16 * 10**9,
+                ("split", "default"): 160,
+            }
+            assert asyncio.run(asked(gateway, 10)).count(200) == 4
 
 
 async def asked(gateway: RunningGateway, count: int) -> list[int]:
