@@ -46,8 +46,9 @@ LOOK_AGAIN_S: Final = 0.02
 DESCRIPTORS_SPARE: Final = 3
 TASKS_SPARE: Final = 2
 
-# The gateway's allocator gives back what is free. Else a peak, such as of 300 handshakes, stays in
-# its memory, though nobody holds it, and looks like growth whenever there is a higher one.
+# The gateway's allocator gives back what is free, and is told to where memory is looked at. Else a
+# peak, such as of 300 handshakes, leaves holes, which nobody holds and which look like growth: a
+# bare asyncio server has 40 MB of them after 6,000 TLS connections that say nothing.
 GIVES_BACK: Final = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": "65536",
@@ -60,6 +61,7 @@ WATCH = '''
 """Counts exchanges, and says what there is of them, garbage left out."""
 
 import asyncio
+import ctypes
 import gc
 
 from aiohttp import web
@@ -75,6 +77,7 @@ class Plugin:
     def endpoints(self, gateway):
         async def state(_):
             gc.collect()  # it may come late: what it finds is held by nobody
+            ctypes.CDLL(None).malloc_trim(0)  # likewise, of holes
             tasks = sorted(task.get_coro().__qualname__ for task in asyncio.all_tasks())
             held = {"exchanges": len(gateway.lines), "upstreams": gateway.pool.size}
             return web.json_response({"settled": self.settled, "tasks": tasks, **held})
