@@ -132,6 +132,9 @@ class Plugin:
             exchange, config, config.collect, COLLECT
         ):
             return None
+        earlier: Collector | None = exchange.notes.get(NAME)
+        if earlier is not None:  # of an answer that was replaced by one of our own
+            writer.tally.came -= len(earlier.data)
         kind = kind_of_answer(exchange)
         collector = exchange.notes[NAME] = Collector(writer.tally, config.body_bytes_max, kind)
         return collector

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any, Final
 
@@ -15,13 +14,15 @@ from aiohttp import web
 
 from gateway import Endpoint, ErrorAnswer, now_ms
 
+from .changing import read_change
+from .deleting import delete
 from .described import DOCS
 from .exporting import KINDS, document, pieces
 from .query import FILTERS, ONCE, is_narrow, read, row_id
 from .reader import Reader
-from .records import Body, Change, LogRow, Query
+from .records import Body, LogRow, Query
 from .stores import Refused, StoreAway
-from .tailing import follow
+from .tailing import Seen, follow
 
 # Who takes nothing of an answer for so long has left.
 WRITE_S: Final = 30.0
@@ -49,9 +50,11 @@ class TooMany(Exception):
 _STATUS: Final = {ValueError: 400, Refused: 400, Unknown: 404, TooMany: 429, StoreAway: 503}
 
 
-def endpoints(reader: Reader, is_draining: Callable[[], bool]) -> list[Endpoint]:
+def endpoints(
+    reader: Reader, is_draining: Callable[[], bool], *, write_s: float = WRITE_S
+) -> list[Endpoint]:
     """What the plugin serves. is_draining: whether who follows has to leave."""
-    api = Api(reader, is_draining)
+    api = Api(reader, is_draining, write_s)
     row = "/api/logs/{id}"
     served: list[tuple[str, str, Handler]] = [
         ("GET", "/api/logs", api.find),
@@ -73,9 +76,10 @@ def endpoints(reader: Reader, is_draining: Callable[[], bool]) -> list[Endpoint]
 class Api:
     """The handlers. They raise what `_STATUS` lists."""
 
-    def __init__(self, reader: Reader, is_draining: Callable[[], bool]) -> None:
+    def __init__(self, reader: Reader, is_draining: Callable[[], bool], write_s: float) -> None:
         self._reader = reader
         self._is_draining = is_draining
+        self._write_s = write_s
         self._tails = 0
 
     async def find(self, request: web.Request) -> web.Response:
@@ -96,7 +100,7 @@ class Api:
         return _body((await self._row(request)).response, "response")
 
     async def change(self, request: web.Request) -> web.Response:
-        change = _change(await request.read())
+        change = read_change(await request.read())
         id_ = _id(request)
         row = await self._reader.change(id_, change)
         if row is None:
@@ -115,10 +119,7 @@ class Api:
         everything = _switch(own, "all")
         if everything is is_narrow(query):
             raise ValueError("wanted a filter, or all=true to delete every row; not both")
-        # What begins from now on is not meant, and would keep this from ending.
-        if query.until_ms is None:
-            query = msgspec.structs.replace(query, until_ms=now_ms() + 1)
-        return _json({"deleted": await self._reader.delete(query)})
+        return _json({"deleted": await delete(self._reader, query)})
 
     async def export(self, request: web.Request) -> web.StreamResponse:
         own, rest = _apart(request, "format", "bodies")
@@ -139,12 +140,10 @@ class Api:
             }
         )
         await response.prepare(request)
-        try:
-            await _write(response, first)
+        with _aborted(request):
+            await self._write(response, first)
             async for piece in written:
-                await _write(response, piece)
-        except (StoreAway, TimeoutError):
-            _abort(request)
+                await self._write(response, piece)
         return response
 
     async def tail(self, request: web.Request) -> web.StreamResponse:
@@ -158,18 +157,32 @@ class Api:
                 headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
             )
             await response.prepare(request)
-            spoke = time.monotonic()
-            async with aclosing(follow(self._reader, query, after)) as looks:
-                async for rows, trouble in looks:
-                    if self._is_draining() or _has_left(request):
-                        break
-                    text = b"".join(map(_event, rows))
-                    if not text and time.monotonic() - spoke > KEEP_ALIVE_S:
-                        text = f": {trouble or 'nothing new'}\n\n".encode()
-                    if text:
-                        spoke = time.monotonic()
-                        await _write(response, text)
+            looks = follow(self._reader, query, after)
+            with _aborted(request):
+                async with aclosing(looks):
+                    await self._pass_on(looks, request, response)
             return response
+
+    async def _pass_on(
+        self, looks: AsyncIterator[Seen], request: web.Request, response: web.StreamResponse
+    ) -> None:
+        """Write rows as events, until the caller leaves or has to."""
+        spoke = time.monotonic()
+        async for rows, trouble in looks:
+            if self._is_draining() or request.transport is None or request.transport.is_closing():
+                return
+            text = b"".join(map(_event, rows))
+            if not text and time.monotonic() - spoke > KEEP_ALIVE_S:
+                text = f": {trouble or 'nothing new'}\n\n".encode()
+            if text:
+                spoke = time.monotonic()
+                await self._write(response, text)
+
+    async def _write(self, response: web.StreamResponse, piece: bytes) -> None:
+        """Hand a piece over. TimeoutError where the caller takes nothing."""
+        if piece:
+            async with asyncio.timeout(self._write_s):
+                await response.write(piece)
 
     @contextmanager
     def _one_more_tail(self) -> Iterator[None]:
@@ -232,34 +245,6 @@ def _no_row(request: web.Request) -> Unknown:
     return Unknown(f"there is no row {request.match_info['id']}; it may have been deleted")
 
 
-_WANTED: Final = {
-    "feedback": "1, -1 or null",
-    "score": "a number from -1e9 to 1e9, or null",
-    "metadata": "null or an object of at most 50 texts, numbers and booleans",
-}
-_AT: Final = re.compile(r"`\$\.(\w+)|unknown field `([^`]*)`")
-
-
-def _change(body: bytes) -> Change:
-    """What a PATCH sets. ValueError names the field."""
-    try:
-        change = msgspec.json.decode(body, type=Change)
-    except msgspec.ValidationError as error:
-        at = _AT.search(str(error))
-        if at is None:
-            text = 'wanted an object such as {"feedback": 1}'
-        elif at[1] is None:
-            text = f"{at[2]}: there is no such field; wanted {', '.join(_WANTED)}"
-        else:
-            text = f"{at[1]}: wanted {_WANTED[at[1]]}"
-        raise ValueError(text) from None
-    except msgspec.DecodeError as error:
-        raise ValueError(f"the body is no JSON: {error}") from None
-    if change == Change():
-        raise ValueError(f"wanted {', '.join(_WANTED)}, or some of them")
-    return change
-
-
 def _apart(request: web.Request, *names: str) -> tuple[dict[str, str], list[tuple[str, str]]]:
     """The parameters of these names, and the other ones."""
     own: dict[str, str] = {}
@@ -285,18 +270,11 @@ def _event(row: LogRow) -> bytes:
     return b"id: %d\ndata: %b\n\n" % (row.arrival, orjson.dumps(document(row)))
 
 
-def _has_left(request: web.Request) -> bool:
-    return request.transport is None or request.transport.is_closing()
-
-
-async def _write(response: web.StreamResponse, piece: bytes) -> None:
-    """Hand a piece over. TimeoutError where the caller takes nothing."""
-    if piece:
-        async with asyncio.timeout(WRITE_S):
-            await response.write(piece)
-
-
-def _abort(request: web.Request) -> None:
-    """Nothing else tells the caller that it is not whole."""
-    if request.transport is not None:
-        request.transport.abort()
+@contextmanager
+def _aborted(request: web.Request) -> Iterator[None]:
+    """End the connection where an answer cannot go on: nothing else says that it is not whole."""
+    try:
+        yield
+    except (StoreAway, TimeoutError, ConnectionError):
+        if request.transport is not None:
+            request.transport.abort()

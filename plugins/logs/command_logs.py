@@ -15,6 +15,7 @@ from gateway import StartError, now_ms
 from gateway.command import aligned, config_option, in_force, json_option, say, say_json
 
 from . import showing
+from .deleting import delete as deleted
 from .exporting import KINDS, document, json_line, pieces
 from .query import FILTERS, LEAST, LIMIT, MOST, ONCE, ORDERS, is_narrow, read, row_id
 from .reader import Reader
@@ -279,22 +280,19 @@ def delete(
                 count = sum([await reader.count(query) for query in queries])
                 if not count or not click.confirm(f"delete {count} rows?"):
                     return 0
-            return sum([await reader.delete(query) for query in queries])
+            return sum([await deleted(reader, query) for query in queries])
 
     with usage():
         say(f"{asyncio.run(go())} rows deleted")
 
 
 def _condemned(ids: tuple[str, ...], asked: Pairs, everything: bool) -> list[Query]:
-    now = now_ms()
-    query = read(asked, now, names=FILTERS)
+    query = read(asked, now_ms(), names=FILTERS)
     if bool(ids) + is_narrow(query) + everything != 1:
         raise ValueError("wanted ids, filters, or --all to delete every row: one of these")
     if ids:
         return [Query(id=_id(id_)) for id_ in ids]
-    # What begins from now on is not meant, and would keep this from ending.
-    until = query.until_ms if query.until_ms is not None else now + 1
-    return [msgspec.structs.replace(query, until_ms=until)]
+    return [query]
 
 
 def _id(text: str) -> bytes:

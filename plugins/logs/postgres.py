@@ -23,6 +23,8 @@ from .stores import QUERY_S, Refused, StoreAway, TooSlow, id_after
 CONNECT_S: Final = 10.0
 # A statement that takes longer has met a frozen server; the server itself ends it at `QUERY_S`.
 COMMAND_S: Final = QUERY_S + 5.0
+# To compile a statement takes longer than any of ours; and a set of half a million rows fits.
+_SETTINGS: Final = {"jit": "off", "work_mem": "16MB"}
 # Any number, so long as no other program on the same database takes it (pg_advisory_xact_lock).
 _MIGRATION_LOCK: Final = 0x77656C6D
 _ADD_LOCK: Final = 0x77656C61
@@ -145,7 +147,7 @@ class PostgresStore:
                     self._address,
                     timeout=CONNECT_S,
                     command_timeout=COMMAND_S,
-                    server_settings={"statement_timeout": str(int(QUERY_S * 1000))},
+                    server_settings=_SETTINGS | {"statement_timeout": f"{int(QUERY_S * 1000)}"},
                 )
             db = self._db
             try:

@@ -13,6 +13,7 @@ from uuid import UUID
 from gateway import parse_duration, parse_time
 
 from .records import FACTS, METADATA, NUMBERS, Query
+from .searching import phrases
 
 LIMIT: Final = 50
 LIMIT_MAX: Final = 1000
@@ -201,10 +202,9 @@ def row_id(text: str) -> bytes | None:
 
 
 def _search(text: str) -> str:
-    if not text.strip():
-        raise ValueError("search: wanted words to look for")
     if len(text) > SEARCH_CHARS_MAX:
         raise ValueError(f"search: wanted at most {SEARCH_CHARS_MAX} characters")
+    phrases(text)  # a ValueError where there is no word in it
     return text
 
 

@@ -7,8 +7,7 @@ a word may lie in two events. Of anything else, or what was cut, it is the body 
 from __future__ import annotations
 
 import re
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 
 import orjson
@@ -22,8 +21,8 @@ from .searching import words
 CHARS_MAX: Final = 128 * 1024
 # A text so long, and without a space, is a picture or a sound.
 _ENCODED_CHARS_MIN: Final = 512
-# Deeper than this, ways are told apart by their ends.
-_WAY_MAX: Final = 32
+# No answer's text lies deeper in an event.
+_DEPTH_MAX: Final = 16
 # Members that hold pieces of an answer, in the streams of all providers.
 _PIECES: Final = frozenset(
     {
@@ -50,15 +49,18 @@ _ESCAPE: Final = re.compile(r'\\(?:u([0-9a-fA-F]{4})|([nrtbf"/\\]))')
 
 def words_of(*bodies: Body | None) -> str:
     """The words of what some bodies say."""
-    texts = [" ".join(Said(body).said) for body in bodies if body is not None]
-    return " ".join([words(text[:CHARS_MAX]) for text in texts])
+    return words_said(*[Said(body) for body in bodies if body is not None])
+
+
+def words_said(*said: Said | None) -> str:
+    """The same of bodies that have been read."""
+    return " ".join([words(" ".join(each.said)[:CHARS_MAX]) for each in said if each is not None])
 
 
 class Said:
     """What a body says.
 
-    texts: All of its texts, which may be replaced where the body is a document or a stream of them.
-    said: Those of them that a search looks at.
+    texts: Its texts, which may be replaced; none where it is no document and no stream of them.
     """
 
     def __init__(self, body: Body) -> None:
@@ -66,17 +68,22 @@ class Said:
         self._documents: list[tuple[bytes, Any]] = []  # each as it stands, and decoded
         self._slots: list[list[_Slot]] = []
         self._is_changed = False
-        count = self._read(body.type)
+        self._said_count = self._read(body.type)
         self.texts = ["".join([slot.text for slot in slots]) for slots in self._slots]
-        self.said = [text for text in self.texts[:count] if _is_text(text)]
+
+    @property
+    def said(self) -> list[str]:
+        """What a search looks at: the texts that are no wrapping."""
         if not self._documents:
-            self.said = [_plain(self._data)]
+            return [_plain(self._data)]
+        return [text for text in self.texts[: self._said_count] if _is_text(text)]
 
     def replace(self, place: int, text: str) -> None:
         """Put another in the place of one of `texts`. In a stream all of it stands in its first
         piece then.
         """
         self._is_changed = True
+        self.texts[place] = text
         first, *others = self._slots[place]
         first.fill(text)
         for slot in others:
@@ -100,28 +107,30 @@ class Said:
             events = splitter.feed(self._data)
             if splitter.rest:  # the last one may lack its end, or was cut
                 events.append(Event(splitter.rest))
-            return self._read_stream([event.data for event in events])
+            # One of several lines cannot be replaced, and no provider sends any.
+            return self._read_stream([each.data for each in events if each.data in each.raw])
         if kind in _LINES:
             return self._read_stream(self._data.split(b"\n"))
         document = _decoded(self._data)
         if document is not None:
             self._documents = [(self._data, document)]
-            self._slots = [[slot] for _, _, slot in _texts(document)]
+            self._slots = [[slot] for slot in _texts(document)]
         return len(self._slots)
 
     def _read_stream(self, documents: list[bytes]) -> int:
-        pieces: dict[tuple[object, ...], list[_Slot]] = {}
-        others = []
+        pieces: dict[tuple[Any, str], list[_Slot]] = {}
+        others: list[list[_Slot]] = []
         for data in documents:
             document = _decoded(data)
-            if document is None or data not in self._data:  # an end marker; one of several lines
-                continue
+            if document is None:
+                continue  # an end marker
             self._documents.append((data, document))
-            for where, name, slot in _texts(document):
-                if name in _PIECES:
-                    pieces.setdefault((*where, name), []).append(slot)
-                else:
-                    others.append([slot])
+            _gather(document, (), pieces, 0)
+            if b"\\" in data:  # other texts are as they stand
+                others += [[slot] for slot in _texts(document)]
+        # A piece that is among the others too would be replaced twice.
+        known = {slot.place for slots in pieces.values() for slot in slots} if others else set()
+        others = [slots for slots in others if slots[0].place not in known]
         self._slots = [*pieces.values(), *others]
         return len(pieces)
 
@@ -131,35 +140,52 @@ class _Slot:
 
     __slots__ = ("_holder", "_key", "text")
 
-    def __init__(self, holder: Any, key: Any) -> None:
+    def __init__(self, holder: Any, key: Any, text: str) -> None:
         self._holder = holder
         self._key = key
-        self.text: str = holder[key]
+        self.text = text
+
+    @property
+    def place(self) -> tuple[int, Any]:
+        """The same for no other, while the document lives."""
+        return id(self._holder), self._key
 
     def fill(self, text: str) -> None:
         self._holder[self._key] = text
 
 
-def _texts(document: Any) -> Iterator[tuple[tuple[object, ...], object, _Slot]]:
-    """All texts of a document: the way to what holds it, its name there, and the text itself.
-
-    The way is one of names, and of the numbers that tell several answers and their parts apart.
-    """
-    waiting: deque[tuple[Any, tuple[object, ...]]] = deque([(document, ())])
-    while waiting:
-        value, way = waiting.popleft()
-        if isinstance(value, list):
-            keys: Iterable[Any] = range(len(value))
-        else:
-            keys = value
-            way = (*way, *[value[key] for key in _INDEXES if isinstance(value.get(key), int)])
-        for key in keys:
-            inner = value[key]
-            name = "" if isinstance(key, int) else key
+def _texts(document: Any) -> Iterator[_Slot]:
+    """All texts of a document, however deep it is."""
+    waiting = [document]
+    for value in waiting:
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
             if isinstance(inner, str):
-                yield way, name, _Slot(value, key)
+                yield _Slot(value, key, inner)
             elif isinstance(inner, dict | list):
-                waiting.append((inner, (*way, name)[-_WAY_MAX:]))
+                waiting.append(inner)
+
+
+def _gather(
+    value: Any, way: tuple[Any, ...], pieces: dict[tuple[Any, str], list[_Slot]], depth: int
+) -> None:
+    """Add the pieces of an answer that stand in one document of a stream.
+
+    way: The names that lead there, and the numbers that tell several answers and parts apart.
+    """
+    if isinstance(value, list):
+        for inner in value:
+            if isinstance(inner, dict):
+                _gather(inner, way, pieces, depth)
+        return
+    for name in _INDEXES:
+        if name in value and isinstance(value[name], int):
+            way = (way, value[name])
+    for name, inner in value.items():
+        if isinstance(inner, str):
+            if name in _PIECES:
+                pieces.setdefault((way, name), []).append(_Slot(value, name, inner))
+        elif isinstance(inner, dict | list) and depth < _DEPTH_MAX:
+            _gather(inner, (way, name), pieces, depth + 1)
 
 
 def _decoded(data: bytes) -> Any:

@@ -5,12 +5,15 @@ as long. Here it holds up nobody, and the process can be killed.
 
 A question and its answer are frames on standard input, a socket: four bytes of length, and
 MessagePack: of rules, pairs of pattern and replacement, and of texts; and of the texts after that.
+It ends with its owner, or when a question takes more seconds than its argument says.
 """
 
 from __future__ import annotations
 
 import re
+import signal
 import socket
+import sys
 from collections.abc import Iterable
 
 import msgspec
@@ -27,11 +30,12 @@ def applied(rules: Rules, texts: Iterable[str]) -> list[str]:
     return found
 
 
-def serve(channel: socket.socket) -> None:
-    """Answer until nobody asks any more."""
+def serve(channel: socket.socket, alarm_s: int) -> None:
+    """Answer until nobody asks any more. alarm_s: what a question may take; 0 is no bound."""
     decoder = msgspec.msgpack.Decoder(tuple[Rules, list[bytes]])
     with channel.makefile("rwb") as frames:
         while header := frames.read(4):
+            signal.alarm(alarm_s)  # its default is to end the process, whatever that is at
             rules, texts = decoder.decode(frames.read(int.from_bytes(header, "big")))
             # Texts may hold halves of characters, where a body was cut.
             given = (text.decode("utf-8", "surrogateescape") for text in texts)
@@ -39,7 +43,11 @@ def serve(channel: socket.socket) -> None:
             answer = msgspec.msgpack.encode(said)
             frames.write(len(answer).to_bytes(4, "big") + answer)
             frames.flush()
+            signal.alarm(0)
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=0))
+    # Whoever stops the gateway may tell all of its processes; it still has bodies to keep.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    serve(socket.socket(fileno=0), int(sys.argv[1]))

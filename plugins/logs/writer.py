@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import threading
 import time
 import uuid
@@ -20,7 +21,7 @@ import orjson
 from gateway import get_logger, now_ms
 
 from .collecting import Passed, Side, Tally
-from .readable import words_of
+from .readable import Said, words_said
 from .records import Body, LogRow
 from .redacting import Failed, Redactor
 from .stores import Refused, Store, StoreAway, id_at
@@ -37,6 +38,7 @@ PAUSE_MAX_S: Final = 5.0
 STOP_S: Final = 5.0
 EXPIRE_EVERY_S: Final = 3600.0
 EXPIRE_ROWS: Final = 500
+_KIND: Final = re.compile(rb"[\w.+-]{1,100}/[\w.+-]{1,100}")
 # What an entry that waits takes beside its text.
 WAITING_BYTES: Final = 200
 
@@ -203,28 +205,31 @@ class Writer:
             self._ready_bytes += size
 
     def _with_bodies(self, row: LogRow, passed: Passed) -> LogRow:
-        request = self._body(passed.request, passed)
-        response = self._body(passed.response, passed)
-        return row._replace(request=request, response=response, words=words_of(request, response))
+        request, asked = self._body(passed.request, passed)
+        response, answered = self._body(passed.response, passed)
+        return row._replace(request=request, response=response, words=words_said(asked, answered))
 
-    def _body(self, side: Side | None, passed: Passed) -> Body | None:
+    def _body(self, side: Side | None, passed: Passed) -> tuple[Body | None, Said | None]:
+        """A body as it is kept, and what it says."""
         if side is None:
-            return None
-        kind = side.type.partition(b";")[0].strip().lower().decode("ascii", "replace")
+            return None, None
+        found = _KIND.match(side.type)
+        kind = "" if found is None else found[0].decode().lower()
         is_cut = side.size > len(side.data)
         body = Body(bytes(side.data), kind, side.size, is_cut=is_cut)
         try:
-            body = self._redactor.body(body, passed.rules, passed.credentials)
+            body, said = self._redactor.body(body, passed.rules, passed.credentials)
         except Failed as error:
             now = time.monotonic()
             if now - self._failed_at >= PAUSE_MAX_S:
                 log.error("logs_body_left_out", detail=str(error))
             self._failed_at = now
-            return body._replace(data=b"", is_cut=True)
+            return body._replace(data=b"", is_cut=True), None
         data = body.data or b""
         if len(data) > passed.bytes_max:
             body = body._replace(data=data[: passed.bytes_max], is_cut=True)
-        return body
+            said = Said(body)
+        return body, said
 
     async def _expire(self) -> None:
         """Delete some of what is too old, or too much; a next round goes on."""

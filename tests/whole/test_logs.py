@@ -45,7 +45,7 @@ PIECES = [
     b"data: [DONE]\n\n",
 ]
 # What an export may take of a gateway's memory, whatever is exported.
-EXPORT_BYTES_MAX = 24_000_000
+EXPORT_BYTES_MAX = 10_000_000
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -62,7 +62,7 @@ def logging_gateway(
 ) -> Iterator[RunningGateway]:
     tables = {
         "providers": {"openai": upstream.provider()},
-        "plugins": {"logs": {"store": store, "payload": True}},
+        "plugins": {"logs": {"store": store, "payload": True, "keep": "3650d"}},
         **config,
     }
     with running_gateway(tables, plugins=ENABLED) as gateway:
@@ -152,7 +152,6 @@ def test_what_was_said_is_found_judged_shown_and_deleted(store):
 
         lines = weir(gateway, "search", "umbrella").decode().splitlines()
         assert [line.split()[-1] for line in lines[1:]] == [fourth, first]
-        assert b"wear headphones" in weir(gateway, "show", third)
 
         assert api(gateway, "?metadata.team=b", "DELETE") == {"deleted": 2}
         assert ids(api(gateway)) == [third, first]
@@ -162,6 +161,16 @@ def test_what_was_said_is_found_judged_shown_and_deleted(store):
             assert gone.value.code == 404
         assert gateway.stop() == 0
         assert gateway.crashes == []
+
+
+@contextmanager
+def running(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command beside the test, not for longer than that."""
+    with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 class Followed:
@@ -201,9 +210,7 @@ def test_rows_of_all_workers_are_followed_until_one_leaves_or_the_gateway_does(t
         wait_for(gateway, 1)
         with (
             opened_url(gateway, "/tail?metadata.team=b") as events,
-            subprocess.Popen(
-                command(gateway, "tail", "--json"), cwd=ROOT, stdout=subprocess.PIPE
-            ) as tail,
+            running(*command(gateway, "tail", "--json")) as tail,
         ):
             assert tail.stdout is not None
             shown = Followed(tail.stdout.fileno())
@@ -214,33 +221,36 @@ def test_rows_of_all_workers_are_followed_until_one_leaves_or_the_gateway_does(t
             tail.send_signal(signal.SIGINT)
             assert tail.wait(PATIENCE_S) == 0
 
-            told = [line for line in (events.readline() for _ in range(30)) if b"data: " in line]
-            rows = [orjson.loads(line.removeprefix(b"data: ")) for line in told]
+            told = (line for line in events if line.startswith(b"data: "))
+            rows = [orjson.loads(next(told)[6:]) for _ in made_now[1::2]]
             assert sorted(row["id"] for row in rows) == sorted(made_now[1::2])
             assert gateway.stop() == 0
-            assert events.read() == b""  # a whole answer, not one that broke off
+            assert list(told) == []  # the answer is whole, and did not break off
         assert gateway.crashes == []
 
 
 def test_an_export_of_many_rows_costs_no_memory(store, sizes, capsys):
     count = sizes.exported_rows
-    text = b"so many words of a prompt " * 300
+    text = b"so many words of a prompt " * 1_600
     with ScriptedUpstream(answers(CHAT)) as upstream, logging_gateway(upstream, store) as gateway:
         fill(store, gateway, count, text)
         before = gateway.memory_bytes()
         with opened_url(gateway, "/export?bodies=true") as answer:
-            rows = [orjson.loads(line) for line in answer]
-            assert [row["id"] for row in rows] == [id_of(n) for n in range(count)]
-            assert {row["request"]["text"].encode() for row in rows} == {text}
+            for n, line in enumerate(answer):
+                row = orjson.loads(line)
+                assert (row["id"], row["request"]["text"]) == (id_of(n), text.decode())
+            assert n == count - 1
         with opened_url(gateway, "/export?format=csv&bodies=true") as answer:
             table = csv.DictReader(io.TextIOWrapper(answer, newline=""))
             assert [row["id"] for row in table] == [id_of(n) for n in range(count)]
+        with opened_url(gateway, "/export?bodies=true") as answer:
+            assert answer.read(1000)  # and one leaves in the middle
         grown = gateway.memory_peak_bytes() - before
-        assert len(weir(gateway, "export").splitlines()) == count
         with capsys.disabled():
             print(f"\n{count} rows of {len(text)} bytes: memory grew by {grown / 1e6:.1f} MB")
         assert grown < EXPORT_BYTES_MAX
         assert api(gateway, "?model=m", "DELETE") == {"deleted": count}
+        assert gateway.crashes == []
 
 
 def fill(store: str, gateway: RunningGateway, count: int, text: bytes) -> None:
@@ -249,9 +259,9 @@ def fill(store: str, gateway: RunningGateway, count: int, text: bytes) -> None:
     async def add() -> None:
         target = opened(store, gateway.folder / "state")
         await target.open()
-        for start in range(0, count, 500):
-            some = range(start, min(start + 500, count))
-            await target.add([made(n, request=body(text, "text/plain")) for n in some])
+        for start in range(0, count, 100):
+            some = range(start, min(start + 100, count))
+            await target.add([made(n)._replace(request=body(text, "text/plain")) for n in some])
         await target.close()
 
     asyncio.run(add())

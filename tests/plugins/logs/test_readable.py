@@ -136,8 +136,21 @@ def test_all_texts_of_a_document_are_seen_however_deep():
     assert Said(body(deep)).texts == ["x"]
 
 
-def test_texts_that_no_search_finds_can_be_replaced_too():
-    said = Said(body(sse({"id": "secret", "choices": []}), SSE))
+def test_an_escape_hides_no_text_of_a_stream():
+    plain, escaped = sse({"id": "secret", "choices": []}), b'data: {"id":"\\u0073ecret"}\n\n'
+    said = Said(body(plain + escaped, SSE))
     assert said.said == []
-    said.replace(said.texts.index("secret"), "***")
-    assert b"secret" not in said.data()
+    assert said.texts == ["secret"]
+    said.replace(0, "***")
+    assert said.data().endswith(b'data: {"id":"***"}\n\n')
+
+
+def test_a_piece_with_an_escape_is_one_text():
+    said = Said(body(sse(*openai("a\n", "b")), SSE))
+    assert said.texts == ["a\nb"]
+
+
+def test_an_event_of_several_lines_stays_as_it_is():
+    data = b'data: {"text":\ndata: "x"}\n\n'
+    said = Said(body(data, SSE))
+    assert (said.texts, said.data()) == ([], data)

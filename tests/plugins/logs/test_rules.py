@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from gateway import parse_size
 from plugins.logs import Config
 from plugins.logs.rules import Rule
 
@@ -33,4 +34,4 @@ def test_a_rule_says_what_stands_in_the_place():
 
 def test_more_of_a_body_than_fits_is_refused():
     with pytest.raises(ValueError, match="at most 16MiB"):
-        Config(body_bytes_max=17 * 1024 * 1024)
+        Config(body_bytes_max=parse_size("17MiB"))

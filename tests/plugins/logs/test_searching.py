@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -76,7 +77,7 @@ def rows_of(count: int) -> Iterator[list[LogRow]]:
                 said.append("formerly")
             if n % RARE_EVERY == 7:
                 said.append("seldom")
-            facts = {
+            facts: dict[str, Any] = {
                 "user": f"user-{choose.randrange(5_000)}",
                 "team": f"team-{choose.randrange(20)}",
                 "cost_nanousd": choose.randrange(10**6),

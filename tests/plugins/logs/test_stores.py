@@ -81,7 +81,8 @@ def test_a_row_comes_back_as_it_was(on):
     assert found.document == row.document
     assert found[2:6] == row[2:6]
     (listed,) = on.find()
-    assert (listed.request.data, listed.request.size) == (None, row.request.size)
+    assert row.request is not None
+    assert listed.request == row.request._replace(data=None)
     (listed,) = on.find(bodies=True)
     assert listed.request == row.request
     assert on.run(on.store.get(id_at(0))) is None
