@@ -1,4 +1,6 @@
-"""What all tests share: the switch to full sizes, and the summary's lines on the SDKs that ran."""
+"""What all tests share: the switch to full sizes, servers, and the summary's lines on the SDKs that
+ran.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from gateway.testing import ScriptedUpstream, answers
 from tests.postgres_server import PostgresServer, postgres_server
 
 NODE_MODULES = Path(__file__).parent / "sdk" / "node_modules"
@@ -29,6 +32,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("battery" if config.getoption("--battery") else "test")
     config.pluginmanager.register(Sdks(), "sdks")
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[ScriptedUpstream]:
+    """Give an upstream that answers `{}` to all, where a test wants no other script."""
+    with ScriptedUpstream(answers()) as upstream:
+        yield upstream
 
 
 @pytest.fixture(scope="session")

@@ -8,17 +8,11 @@ from typing import Any
 import pytest
 
 from gateway import CallerFault, Reply, UpstreamFault
-from gateway.testing import ScriptedUpstream, answers, exchange, plan_of, run
+from gateway.testing import exchange, plan_of, run
 from tests.gateway.made import plugin, raising
 
 ASKED = ("authenticate", "prepare", "lookup", "limit", "pick", "send", "judge")
 WATCHING = ("answer", "rewrite", "tap", "settle", "account")
-
-
-@pytest.fixture(scope="module")
-def upstream():
-    with ScriptedUpstream(answers()) as made:
-        yield made
 
 
 def told(logged) -> list[tuple[str, str]]:

@@ -10,10 +10,8 @@ from gateway.testing import (
     RawAnswer,
     RawCaller,
     RunningGateway,
-    ScriptedUpstream,
     answers,
     running_gateway,
-    sized,
 )
 
 APP = b"https://app.example"
@@ -40,12 +38,6 @@ class Plugin:
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[ScriptedUpstream]:
-    with ScriptedUpstream(answers()) as upstream:
-        yield upstream
-
-
-@pytest.fixture(scope="module")
 def gateway(upstream, tmp_path_factory) -> Iterator[RunningGateway]:
     door = tmp_path_factory.mktemp("door") / "door.py"
     door.write_text(DOOR)
@@ -56,12 +48,8 @@ def gateway(upstream, tmp_path_factory) -> Iterator[RunningGateway]:
 
 
 @pytest.fixture(autouse=True)
-def script(upstream):
-    def answer(visit):
-        visit.read()
-        visit.send(sized(b"{}", *THEIRS))
-
-    upstream.script = answer
+def fresh(upstream):
+    upstream.script = answers(b"{}", *THEIRS)
     upstream.forget()
 
 

@@ -11,7 +11,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 
 import orjson
 import pytest
@@ -20,9 +19,7 @@ import trustme
 from gateway.testing import (
     RawCaller,
     RunningGateway,
-    ScriptedUpstream,
     StartFailed,
-    answers,
     running_gateway,
 )
 from tests.gateway.secured import GET, config, everything, secured, written
@@ -34,12 +31,6 @@ PROXIED = {"proxy_protocol": True, "trusted_proxies": ["127.0.0.0/8"]}
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
     return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[ScriptedUpstream]:
-    with ScriptedUpstream(answers(b"{}")) as upstream:
-        yield upstream
 
 
 def peer_of(gateway: RunningGateway) -> str:

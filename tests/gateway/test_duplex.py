@@ -16,7 +16,6 @@ from gateway.testing import (
     RunningGateway,
     ScriptedUpstream,
     Visit,
-    answers,
     running_gateway,
 )
 from tests.gateway.frames import ASKING, BINARY, CLOSE, MASK, TEXT, bye, frame, read_frame, switch
@@ -30,12 +29,6 @@ def waits(visit: Visit) -> None:
     visit.read()
     visit.send(switch(visit))
     visit.wait_gone()
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[ScriptedUpstream]:
-    with ScriptedUpstream(answers()) as upstream:
-        yield upstream
 
 
 def configured(upstream: ScriptedUpstream, **limits: str) -> dict[str, object]:

@@ -45,12 +45,6 @@ STREAM = head(200, (b"Content-Type", b"text/event-stream"), CHUNKED)
 ASYNC = ("authenticate", "prepare", "lookup", "limit", "send")
 
 
-@pytest.fixture(scope="module")
-def upstream():
-    with ScriptedUpstream(answers(b"{}")) as made:
-        yield made
-
-
 @pytest.fixture(autouse=True)
 def fresh(upstream, logged):
     upstream.forget()

@@ -14,7 +14,6 @@ from gateway.testing import (
     RawCaller,
     RunningGateway,
     ScriptedUpstream,
-    answers,
     chunk,
     head,
     running_gateway,
@@ -25,12 +24,6 @@ from tests.gateway.secured import GET, config, everything, secured, written
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
     return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[ScriptedUpstream]:
-    with ScriptedUpstream(answers(b"{}")) as upstream:
-        yield upstream
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from gateway.testing import (
     Request,
     RunningGateway,
     ScriptedUpstream,
-    answers,
     running_gateway,
 )
 
@@ -49,12 +48,6 @@ class Plugin:
         origin, path = provider.locate(b"v1/elsewhere", None)
         return Target(provider, origin, path)
 """
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[ScriptedUpstream]:
-    with ScriptedUpstream(answers(b"{}")) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

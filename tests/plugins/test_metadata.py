@@ -13,7 +13,6 @@ from gateway.testing import (
     RawCaller,
     RunningGateway,
     ScriptedUpstream,
-    answers,
     running_gateway,
 )
 from plugins.metadata import read
@@ -36,12 +35,6 @@ class Plugin:
         if exchange.identity is not None:
             head.headers.add(b"x-metadata", orjson.dumps(exchange.identity.metadata))
 """
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[ScriptedUpstream]:
-    with ScriptedUpstream(answers(b"{}")) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

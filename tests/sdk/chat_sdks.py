@@ -20,7 +20,7 @@ from tests.sdk.asked import (
     Question,
     TellsOfAnError,
 )
-from tests.sdk.python_sdks import KEYLESS, chat, chat_piece, messages, options
+from tests.sdk.python_sdks import KEYLESS, chat, chat_pieces, messages, options, stainless_chat
 
 
 def _headers(question: Question) -> dict[str, str]:
@@ -37,10 +37,7 @@ def mistral_chat(question: Question) -> Iterator[str | Call | None]:
             whole: Any = client.chat.complete(**asked)
             yield whole.choices[0].message.content
             return
-        heard = Heard()
-        for event in client.chat.stream(**asked):
-            yield chat_piece(event.data, heard)
-        yield from heard.calls()
+        yield from chat_pieces(event.data for event in client.chat.stream(**asked))
 
 
 def cohere_chat(question: Question) -> Iterator[str | Call | None]:
@@ -77,12 +74,4 @@ def _cohere_piece(event: Any, heard: Heard) -> str | None:
 
 
 def groq_chat(question: Question) -> Iterator[str | Call | None]:
-    with groq.Groq(**options(question)) as client:
-        create: Any = client.chat.completions.create
-        if not question.streaming:
-            yield create(**chat(question)).choices[0].message.content
-            return
-        heard = Heard()
-        for chunk in create(**chat(question), stream=True):
-            yield chat_piece(chunk, heard)
-        yield from heard.calls()
+    return stainless_chat(groq.Groq(**options(question)), question)

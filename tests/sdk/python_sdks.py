@@ -6,7 +6,7 @@ who brings none.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any, Final
 
 import anthropic
@@ -53,8 +53,16 @@ def chat(question: Question) -> dict[str, Any]:
     return asked | {"tools": CHAT_TOOLS} if question.tools else asked
 
 
-def chat_piece(chunk: Any, heard: Heard) -> str | None:
-    """Take the text from a chunk of a chat completion, and keep what it says of calls."""
+def chat_pieces(chunks: Iterable[Any]) -> Iterator[str | Call | None]:
+    """Take the texts from a streamed chat completion, then the calls."""
+    heard = Heard()
+    for chunk in chunks:
+        yield _chat_piece(chunk, heard)
+    yield from heard.calls()
+
+
+def _chat_piece(chunk: Any, heard: Heard) -> str | None:
+    """Take the text from a chunk, and keep what it says of calls."""
     delta = chunk.choices[0].delta
     for call in delta.tool_calls or ():
         heard.add(call.index or 0, call.function.name, call.function.arguments)
@@ -62,19 +70,21 @@ def chat_piece(chunk: Any, heard: Heard) -> str | None:
     return piece
 
 
+def stainless_chat(client: Any, question: Question) -> Iterator[str | Call | None]:
+    """Ask a client made by Stainless for a chat completion."""
+    with client:
+        create = client.chat.completions.create
+        if question.streaming:
+            yield from chat_pieces(create(**chat(question), stream=True))
+        else:
+            yield create(**chat(question)).choices[0].message.content
+
+
 # -- openai ----------------------------------------------------------------------------------------
 
 
 def openai_chat(question: Question) -> Iterator[str | Call | None]:
-    with openai.OpenAI(**options(question)) as client:
-        create: Any = client.chat.completions.create
-        if not question.streaming:
-            yield create(**chat(question)).choices[0].message.content
-            return
-        heard = Heard()
-        for chunk in create(**chat(question), stream=True):
-            yield chat_piece(chunk, heard)
-        yield from heard.calls()
+    return stainless_chat(openai.OpenAI(**options(question)), question)
 
 
 def openai_responses(question: Question) -> Iterator[str | Call | None]:
@@ -107,7 +117,7 @@ async def openai_later(question: Question) -> AsyncIterator[str | Call | None]:
             return
         heard = Heard()
         async for chunk in await create(**chat(question), stream=True):
-            yield chat_piece(chunk, heard)
+            yield _chat_piece(chunk, heard)
         for call in heard.calls():
             yield call
 

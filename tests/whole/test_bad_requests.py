@@ -12,7 +12,6 @@ from gateway.testing import (
     BrokenOff,
     RawCaller,
     RunningGateway,
-    ScriptedUpstream,
     answers,
     exchange_bytes,
     running_gateway,
@@ -199,12 +198,6 @@ STATUSES = {
     "chunks_too_large": {413},
     "trailers_too_large": {400, 431},
 }
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[ScriptedUpstream]:
-    with ScriptedUpstream(answers()) as upstream:
-        yield upstream
 
 
 @pytest.fixture(scope="module")

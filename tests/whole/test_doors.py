@@ -11,16 +11,8 @@ import pytest
 from gateway.testing import (
     RawCaller,
     RunningGateway,
-    ScriptedUpstream,
-    answers,
     running_gateway,
 )
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[ScriptedUpstream]:
-    with ScriptedUpstream(answers()) as upstream:
-        yield upstream
 
 
 @pytest.fixture(scope="module")

@@ -86,12 +86,6 @@ DROPPED_DOWN: tuple[Field, ...] = (
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[ScriptedUpstream]:
-    with ScriptedUpstream(answers()) as upstream:
-        yield upstream
-
-
-@pytest.fixture(scope="module")
 def gateway(upstream) -> Iterator[RunningGateway]:
     with running_gateway({"providers": {"openai": upstream.provider()}}) as gateway:
         yield gateway

@@ -13,7 +13,6 @@ from gateway.testing import (
     RunningGateway,
     ScriptedUpstream,
     Visit,
-    answers,
     chunk,
     chunked,
     head,
@@ -52,12 +51,6 @@ class Plugin:
 def says_target(visit: Visit) -> None:
     visit.read()
     visit.send(sized(visit.request.target))
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[ScriptedUpstream]:
-    with ScriptedUpstream(answers()) as upstream:
-        yield upstream
 
 
 @pytest.fixture(scope="module")

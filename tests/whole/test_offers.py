@@ -11,7 +11,6 @@ from gateway.testing import (
     RawAnswer,
     RawCaller,
     RunningGateway,
-    ScriptedUpstream,
     Visit,
     answers,
     chunk,
@@ -120,12 +119,6 @@ class Plugin:
     def account(self, exchange):
         self.ended.append(f"{(exchange.control(b'do') or b'').decode()} {exchange.outcome}")
 """
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[ScriptedUpstream]:
-    with ScriptedUpstream(answers()) as upstream:
-        yield upstream
 
 
 @pytest.fixture(scope="module")

@@ -29,12 +29,6 @@ LATE_S = 1.0
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[ScriptedUpstream]:
-    with ScriptedUpstream(answers()) as upstream:
-        yield upstream
-
-
-@pytest.fixture(scope="module")
 def black_hole() -> Iterator[int]:
     """Give a port whose connections are never accepted: its queue is full, further ones wait."""
     with ExitStack() as stack:

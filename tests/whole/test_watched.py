@@ -12,7 +12,6 @@ from gateway.testing import (
     RawAnswer,
     RawCaller,
     RunningGateway,
-    ScriptedUpstream,
     Visit,
     answers,
     chunk,
@@ -115,12 +114,6 @@ COUNTING = ("tap-length", "tap-length-of-events")
 REWRITING = ("rewrite-bytes", "rewrite-events")
 KINDS = READING + COUNTING + REWRITING
 EVENT_STREAM = (b"Content-Type", b"text/event-stream")
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[ScriptedUpstream]:
-    with ScriptedUpstream(answers()) as upstream:
-        yield upstream
 
 
 @pytest.fixture(scope="module")
