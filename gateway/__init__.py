@@ -24,7 +24,13 @@ from gateway.headers import Headers
 from gateway.hooks import hookimpl
 from gateway.lines import LineWriter
 from gateway.log import get as get_logger
-from gateway.migrating import migrations, statements
+from gateway.migrating import (
+    SchemaFault,
+    look_at_postgres,
+    look_at_sqlite,
+    migrate_postgres,
+    migrate_sqlite,
+)
 from gateway.query import ErrorAnswer, read_query
 from gateway.reading import read as read_usage
 from gateway.reply import Head, Reply
@@ -69,6 +75,7 @@ __all__ = [
     "Reply",
     "Request",
     "Route",
+    "SchemaFault",
     "Secret",
     "Size",
     "Skip",
@@ -82,8 +89,11 @@ __all__ = [
     "get_logger",
     "get_span",
     "hookimpl",
+    "look_at_postgres",
+    "look_at_sqlite",
     "may_tell",
-    "migrations",
+    "migrate_postgres",
+    "migrate_sqlite",
     "now_ms",
     "opening_entry",
     "parse_duration",
@@ -96,5 +106,4 @@ __all__ = [
     "scrub",
     "server_timing",
     "set_value",
-    "statements",
 ]

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from gateway import migrations
+from gateway import SchemaFault, look_at_postgres, migrate_postgres
 
 from .records import DIMENSIONS, Bill, Entry, bills_of, made, sums_of, without
 from .stores import ID_MAX, Refused, StoreAway, hours, id_at
@@ -23,6 +23,7 @@ CONNECT_S: Final = 10.0
 # A statement that takes longer has met a frozen server.
 COMMAND_S: Final = 20.0
 _PAGE: Final = 1_000
+_SCHEMA: Final = "ledger_schema"
 # Any number, so long as no other program on the same database takes it (pg_advisory_xact_lock).
 _MIGRATION_LOCK: Final = 0x77656972
 
@@ -36,15 +37,12 @@ class PostgresStore:
 
     async def check(self) -> None:
         async with self._connected() as db:
-            if await db.fetchval("SELECT to_regclass('ledger_schema') IS NOT NULL"):
-                await _version(db, migrations(__package__, "postgres")[-1][0])
-            elif not await db.fetchval("SELECT has_schema_privilege(current_schema(), 'CREATE')"):
-                raise StoreAway("postgresql: this user may not make tables here; grant it CREATE")
+            await look_at_postgres(db, __package__, _SCHEMA)
         await self.close()
 
     async def open(self) -> None:
         async with self._connected() as db:
-            await _migrate(db)
+            await migrate_postgres(db, __package__, _SCHEMA, _MIGRATION_LOCK)
 
     async def close(self) -> None:
         db, self._db = self._db, None
@@ -186,6 +184,7 @@ _TROUBLES: Final = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,  # what a session that was ended in mid-call gives
     OSError,
+    SchemaFault,
     TimeoutError,
 )
 
@@ -214,31 +213,6 @@ async def _transaction(db: asyncpg.Connection) -> AsyncIterator[None]:
         await transaction.rollback()
         raise
     await transaction.commit()
-
-
-async def _migrate(db: asyncpg.Connection) -> None:
-    """Bring the schema up to date; several gateways may try at once."""
-    known = migrations(__package__, "postgres")
-    async with db.transaction():
-        await db.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
-        await db.execute("SET LOCAL client_min_messages = warning")
-        await db.execute("CREATE TABLE IF NOT EXISTS ledger_schema (version int NOT NULL)")
-        version = await _version(db, known[-1][0])
-        for number, text in known:
-            if number > version:
-                await db.execute(text)
-                await db.execute("INSERT INTO ledger_schema VALUES ($1)", number)
-
-
-async def _version(db: asyncpg.Connection, newest: int) -> int:
-    """The schema's number; `StoreAway` where it is one that we do not know."""
-    version = await db.fetchval("SELECT max(version) FROM ledger_schema") or 0
-    if version > newest:
-        raise StoreAway(
-            f"postgresql: the schema is {version}, newer than this version's {newest}: "
-            "it was written by a newer Weir"
-        )
-    return int(version)
 
 
 async def _take(db: asyncpg.Connection, entries: Sequence[Entry]) -> None:

@@ -11,7 +11,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
-from gateway import migrations, statements
+from gateway import SchemaFault, look_at_sqlite, migrate_sqlite
 
 from .records import DIMENSIONS, Bill, Entry, bills_of, sums_of, without
 from .stores import ID_MAX, Refused, StoreAway, hours, id_at
@@ -40,14 +40,8 @@ class SqliteStore:
         self._db: sqlite3.Connection | None = None
 
     async def check(self) -> None:
-        if not os.access(self.path, os.F_OK):
-            return  # the folder is its plugin's to look at
         with _away():
-            uri = f"{self.path.absolute().as_uri()}?mode=rw"
-            with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=BUSY_S)) as db:
-                _version(db, migrations(__package__, "sqlite")[-1][0])
-        if not os.access(self.path, os.W_OK):
-            raise StoreAway(f"sqlite: {self.path} cannot be written")
+            look_at_sqlite(self.path, __package__)
 
     async def open(self) -> None:
         with _away():
@@ -61,7 +55,7 @@ class SqliteStore:
                 db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new file
                 db.execute("PRAGMA journal_mode = WAL")
                 db.execute(f"PRAGMA synchronous = {self._synchronous}")
-                _migrate(db)
+                migrate_sqlite(db, __package__)
             except BaseException:
                 db.close()
                 raise
@@ -263,35 +257,5 @@ def _away() -> Iterator[None]:
         yield
     except (sqlite3.DataError, sqlite3.IntegrityError, OverflowError, UnicodeError) as error:
         raise Refused(f"sqlite: {error}") from error
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, SchemaFault) as error:
         raise StoreAway(f"sqlite: {error}") from error
-
-
-def _migrate(db: sqlite3.Connection) -> None:
-    """Bring the schema up to date, in one transaction; several processes may try at once."""
-    known = migrations(__package__, "sqlite")
-    if _version(db, known[-1][0]) == known[-1][0]:
-        return
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        (version,) = db.execute("PRAGMA user_version").fetchone()  # as nobody changes it any more
-        for number, text in known:
-            if number > version:
-                for statement in statements(text):
-                    db.execute(statement)
-                db.execute(f"PRAGMA user_version = {number}")
-    except BaseException:
-        db.execute("ROLLBACK")
-        raise
-    db.execute("COMMIT")
-
-
-def _version(db: sqlite3.Connection, newest: int) -> int:
-    """The schema's number; `StoreAway` where it is one that we do not know."""
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version > newest:
-        raise StoreAway(
-            f"the file's schema is {version}, newer than this version's {newest}: "
-            "it was written by a newer Weir"
-        )
-    return int(version)

@@ -34,7 +34,7 @@ from .api import endpoints
 from .collecting import Collector, Passed, credentials_of, kind_of_answer, side_of_request
 from .reader import Reader
 from .rules import Rule
-from .stores import opened
+from .stores import StoreAway, opened
 from .writer import Writer
 
 NAME: Final = "logs"
@@ -93,11 +93,11 @@ class Plugin:
         return ("tap",) if config.collect else ("tap", "account")
 
     def check(self, config: Config, state: Path) -> list[str]:
-        """What would stop a start."""
+        """What would stop a start, or keep rows out of the store."""
         try:
-            opened(config.store, state)
-        except StartError as error:
-            return [str(error)]
+            asyncio.run(opened(config.store, state).check())
+        except (StartError, StoreAway) as error:
+            return [f"store: {error}"]
         return []
 
     @hookimpl

@@ -169,7 +169,7 @@ class Api:
         """Write rows as events, until the caller leaves or has to."""
         spoke = time.monotonic()
         async for rows, trouble in looks:
-            if self._is_draining() or request.transport is None or request.transport.is_closing():
+            if self._is_draining() or request.transport is None:
                 return
             text = b"".join(map(_event, rows))
             if not text and time.monotonic() - spoke > KEEP_ALIVE_S:

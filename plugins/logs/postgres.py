@@ -13,7 +13,7 @@ from typing import Any, Final
 import asyncpg
 import orjson
 
-from gateway import migrations, now_ms
+from gateway import SchemaFault, look_at_postgres, migrate_postgres, now_ms
 
 from .asking import Asked
 from .records import COUNTED, Body, Change, LogRow, Query, changed, numbers_of, row_bytes
@@ -25,6 +25,7 @@ CONNECT_S: Final = 10.0
 COMMAND_S: Final = QUERY_S + 5.0
 # To compile a statement takes longer than any of ours; and a set of half a million rows fits.
 _SETTINGS: Final = {"jit": "off", "work_mem": "16MB"}
+_SCHEMA: Final = "logs_schema"
 # Any number, so long as no other program on the same database takes it (pg_advisory_xact_lock).
 _MIGRATION_LOCK: Final = 0x77656C6D
 _ADD_LOCK: Final = 0x77656C61
@@ -37,9 +38,14 @@ class PostgresStore:
         self._address = address
         self._db: asyncpg.Connection | None = None
 
+    async def check(self) -> None:
+        async with self._connected() as db:
+            await look_at_postgres(db, __package__, _SCHEMA)
+        await self.close()
+
     async def open(self) -> None:
         async with self._connected() as db:
-            await _migrate(db)
+            await migrate_postgres(db, __package__, _SCHEMA, _MIGRATION_LOCK)
 
     async def close(self) -> None:
         db, self._db = self._db, None
@@ -186,6 +192,7 @@ _TROUBLES: Final = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,  # what a session that was ended in mid-call gives
     OSError,
+    SchemaFault,
     TimeoutError,
 )
 
@@ -262,22 +269,3 @@ async def _transaction(db: asyncpg.Connection) -> AsyncIterator[None]:
         await transaction.rollback()
         raise
     await transaction.commit()
-
-
-async def _migrate(db: asyncpg.Connection) -> None:
-    """Bring the schema up to date; several gateways may try at once."""
-    known = migrations(__package__, "postgres")
-    async with db.transaction():
-        await db.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
-        await db.execute("SET LOCAL client_min_messages = warning")
-        await db.execute("CREATE TABLE IF NOT EXISTS logs_schema (version int NOT NULL)")
-        version = await db.fetchval("SELECT max(version) FROM logs_schema") or 0
-        if version > known[-1][0]:
-            raise StoreAway(
-                f"postgresql: the schema is {version}, newer than this version's "
-                f"{known[-1][0]}: it was written by a newer Weir"
-            )
-        for number, text in known:
-            if number > version:
-                await db.execute(text)
-                await db.execute("INSERT INTO logs_schema VALUES ($1)", number)

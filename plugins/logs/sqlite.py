@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from gateway import migrations, now_ms, statements
+from gateway import SchemaFault, look_at_sqlite, migrate_sqlite, now_ms
 
 from .places import MOVED_MAX, conditions, first_place, order_of, place_of
 from .records import Body, Change, LogRow, Query, changed, numbers_of, row_bytes
@@ -36,6 +36,10 @@ class SqliteStore:
         self._db: sqlite3.Connection | None = None
         self._until = 0.0
 
+    async def check(self) -> None:
+        with _away():
+            look_at_sqlite(self.path, __package__)
+
     async def open(self) -> None:
         with _away():
             if not self.path.exists():
@@ -48,7 +52,7 @@ class SqliteStore:
                 db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new file
                 db.execute("PRAGMA journal_mode = WAL")
                 db.execute("PRAGMA synchronous = NORMAL")
-                _migrate(db)
+                migrate_sqlite(db, __package__)
             except BaseException:
                 db.close()
                 raise
@@ -228,32 +232,7 @@ def _away() -> Iterator[None]:
         yield
     except (sqlite3.DataError, sqlite3.IntegrityError, OverflowError, UnicodeError) as error:
         raise Refused(f"sqlite: {error}") from error
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, SchemaFault) as error:
         if str(error) == "interrupted":
             raise TooSlow(f"it took more than {QUERY_S:g} s; ask for less at once") from error
         raise StoreAway(f"sqlite: {error}") from error
-
-
-def _migrate(db: sqlite3.Connection) -> None:
-    """Bring the schema up to date, in one transaction; several processes may try at once."""
-    known = migrations(__package__, "sqlite")
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version == known[-1][0]:
-        return
-    if version > known[-1][0]:
-        raise StoreAway(
-            f"the file's schema is {version}, newer than this version's {known[-1][0]}: "
-            "it was written by a newer Weir"
-        )
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        (version,) = db.execute("PRAGMA user_version").fetchone()  # as nobody changes it any more
-        for number, text in known:
-            if number > version:
-                for statement in statements(text):
-                    db.execute(statement)
-                db.execute(f"PRAGMA user_version = {number}")
-    except BaseException:
-        db.execute("ROLLBACK")
-        raise
-    db.execute("COMMIT")

@@ -36,6 +36,9 @@ class Store(Protocol):
     that reads while another writes has a store of its own.
     """
 
+    async def check(self) -> None:
+        """See whether `open` would do, and change nothing. `StoreAway` says why not."""
+
     async def open(self) -> None:
         """Connect, and bring the schema up to date."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import resource
 import sqlite3
@@ -13,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from gateway.cli import main
 from gateway.testing import (
     RawCaller,
     RunningGateway,
@@ -401,3 +404,17 @@ def test_a_wrong_table_stops_the_start_and_says_why(table, message):
             pass
     assert message in failed.value.stderr
     assert "secretpassword" not in failed.value.stderr
+
+
+def test_weir_check_looks_at_the_store_and_makes_none(tmp_path):
+    state = tmp_path / "state"
+    path = tmp_path / "weir.toml"
+    path.write_text(f'state_dir = "{state}"\nenabled = ["logs"]\n')
+    assert CliRunner().invoke(main, ["check", "--config", str(path)]).exit_code == 0
+    assert not state.exists()
+
+    state.mkdir()
+    with contextlib.closing(sqlite3.connect(state / "logs.db")) as newer:
+        newer.execute("PRAGMA user_version = 99")
+    result = CliRunner().invoke(main, ["check", "--config", str(path)])
+    assert (result.exit_code, "store: sqlite: the schema is 99" in result.output) == (78, True)

@@ -328,7 +328,7 @@ def test_only_so_many_follow_and_who_leaves_makes_room(tmp_path):
 LARGE = [made(n)._replace(request=body(b"x" * 60_000, "text/plain")) for n in range(300)]
 
 
-def test_an_export_that_nobody_reads_breaks_off(tmp_path):
+def test_an_export_that_nobody_reads_breaks_off(tmp_path, caplog):
     async def work(served: Served) -> None:
         async with served.session.get("/api/logs/export?bodies=true") as answer:
             await asyncio.sleep(0.5)
@@ -336,6 +336,7 @@ def test_an_export_that_nobody_reads_breaks_off(tmp_path):
                 await answer.read()
 
     asked(tmp_path, work, LARGE, write_s=0.1)
+    assert caplog.text == ""
 
 
 def test_where_one_was_is_a_number(tmp_path):

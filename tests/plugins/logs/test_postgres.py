@@ -98,3 +98,37 @@ def test_several_gateways_make_the_schema_at_once(postgres):
             await store.close()
 
     asyncio.run(story())
+
+
+def test_who_follows_several_who_write_misses_none(postgres):
+    address = postgres.database()
+    writers, batches, rows = 5, 12, 3
+
+    async def story() -> None:
+        many = [PostgresStore(address) for _ in range(writers + 1)]
+        for store in many:
+            await store.open()
+        seen: list[bytes] = []
+        at = 0
+
+        async def look() -> None:
+            nonlocal at
+            for row in await many[-1].find(Query(arrived_after=at, limit=1000)):
+                seen.append(row.id)
+                at = row.arrival
+
+        async def write(place: int) -> None:
+            for batch in range(batches):
+                first = (place * batches + batch) * rows
+                await many[place].add([made(first + n) for n in range(rows)])
+
+        writing = asyncio.gather(*(write(place) for place in range(writers)))
+        while not writing.done():
+            await look()
+        await writing
+        await look()
+        assert sorted(seen) == [made(n).id for n in range(writers * batches * rows)]
+        for store in many:
+            await store.close()
+
+    asyncio.run(story())
