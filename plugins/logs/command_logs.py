@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Final
+from typing import Any
 
 import click
 import msgspec
@@ -17,16 +17,12 @@ from gateway.command import aligned, config_option, in_force, json_option, say, 
 from . import showing
 from .deleting import delete as deleted
 from .exporting import KINDS, document, json_line, pieces
-from .query import FILTERS, LEAST, LIMIT, MOST, ONCE, ORDERS, is_narrow, read, row_id
+from .options import Pairs, filters, pairs, searched
+from .query import FILTERS, LIMIT, ONCE, ORDERS, is_narrow, read, row_id
 from .reader import Reader
 from .records import LogRow, Query
 from .stores import SQLITE_FILE, StoreAway, opened
 from .tailing import follow
-
-# What has an option of its own; everything else is there by --where, --min and --max.
-_FIELDS: Final = ("model", "provider", "team", "user", "key", "status", "outcome", "gateway")
-
-Pairs = list[tuple[str, str]]
 
 
 @asynccontextmanager
@@ -55,70 +51,6 @@ def usage() -> Iterator[None]:
         raise click.UsageError(str(error)) from None
 
 
-class _Pair(click.ParamType[tuple[str, str]]):
-    """NAME=VALUE."""
-
-    name = "pair"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, str]:
-        name, sign, text = value.partition("=")
-        if not name or not sign:
-            self.fail(f"wanted NAME=VALUE, given {value!r}", param, ctx)
-        return name, text
-
-
-def filters(*, times: bool = True, words: bool = True) -> Callable[[Any], Any]:
-    """The options that choose rows; the command gets them as `asked`, pairs for `query.read`."""
-    options = [
-        click.option("--since", help="From then on: 2026-11-28, 2026-11-28T09:00Z or 7d."),
-        click.option("--until", help="Up to then, likewise."),
-    ]
-    if not times:
-        options = []
-    if words:
-        options.append(click.option("--search", metavar="WORDS", help="All occur in a body."))
-    options += [click.option(f"--{name}", multiple=True) for name in _FIELDS]
-    options += [
-        click.option(
-            "--where",
-            type=_Pair(),
-            multiple=True,
-            metavar="NAME=VALUE",
-            help="Any other field, or metadata.NAME. Of one named twice, either value fits.",
-        ),
-        click.option("--min", "least", type=_Pair(), multiple=True, metavar="NAME=NUMBER"),
-        click.option(
-            "--max",
-            "most",
-            type=_Pair(),
-            multiple=True,
-            metavar="NAME=NUMBER",
-            help="Bounds of a number, such as cost=0.01, duration=2s or output_text=1000.",
-        ),
-    ]
-
-    def decorate(command: Any) -> Any:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-def pairs(asked: dict[str, Any]) -> Pairs:
-    """The options that were given, as `query.read` takes them."""
-    found: Pairs = []
-    for name, given in asked.items():
-        if name in ("where", "least", "most"):
-            prefix = {"where": "", "least": LEAST, "most": MOST}[name]
-            found += [(prefix + field, text) for field, text in given]
-        elif isinstance(given, tuple):
-            found += [(name, text) for text in given]
-        elif given is not None:
-            found.append((name, str(given)))
-    return found
-
-
 @click.command("search")
 @config_option
 @json_option
@@ -128,9 +60,9 @@ def pairs(asked: dict[str, Any]) -> Pairs:
 @click.option("--order", type=click.Choice(ORDERS), default="newest", show_default=True)
 @click.option("--cursor", metavar="ID", help="Only what is behind this row.")
 def search(path: str | None, as_json: bool, words: tuple[str, ...], **asked: Any) -> None:
-    """List rows, those whose bodies hold all WORDS. A "quoted phrase" has to be there as it is."""
+    """List rows, those whose bodies hold all WORDS; a "quoted phrase" has to be there as it is."""
     if words:
-        asked["search"] = " ".join(words)
+        asked["search"] = searched(words)
 
     async def find() -> list[LogRow]:
         async with reading(path) as reader:

@@ -49,7 +49,11 @@ def pieces(text: str) -> bytes:
 def upstreams_word(visit: Visit) -> None:
     visit.read()
     target = visit.request.target
-    if b"stream" in target:
+    if b"counted" in target:
+        body = pieces("hi")[: -len(b"data: [DONE]\n\n")]
+        body += b'data: {"choices":[],"usage":{"prompt_tokens":7}}\n\ndata: [DONE]\n\n'
+        kind = b"text/event-stream"
+    elif b"stream" in target:
         body = pieces("the word Xylophone and sk-callers-own-key")
         kind = b"text/event-stream"
     elif b"huge" in target:
@@ -206,6 +210,15 @@ def test_a_word_that_lies_in_many_events_is_found(gateway):
     assert row["response_is_cut"] == 0
 
 
+def test_what_is_kept_is_what_the_caller_was_sent(gateway):
+    body = b'{"model":"m","stream":true}'
+    sent = ask(gateway, "counted/chat/completions", KEPT, body=body)
+    (row,) = rows(gateway, "counted/chat/completions")
+    assert json.loads(row["entry"])["fresh_input"] == 7
+    assert b"prompt_tokens" not in sent  # `usage` asked for it, and took it out again
+    assert (row["request"], row["response"]) == (body, sent)
+
+
 def test_secrets_and_what_rules_match_are_nowhere(gateway):
     tokens = "4111 1111 1111 1111 and 4111111111111111"
     escaped = tokens.replace("4", "\\u0034")
@@ -307,6 +320,12 @@ def troubled() -> Iterator[RunningGateway]:
             ask(made, "first")
             assert rows(made, "first")
             yield made
+
+
+def test_where_callers_have_no_say_their_fields_say_nothing(troubled):
+    ask(troubled, "no/say", (b"weir-collect-log", b"false"), (b"cf-aig-collect-log", b"false"))
+    (row,) = rows(troubled, "no/say")
+    assert row["response"] == CHAT
 
 
 def events(gateway: RunningGateway, name: str) -> list[dict[str, Any]]:

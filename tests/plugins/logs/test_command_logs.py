@@ -73,7 +73,8 @@ def test_search_is_a_table_of_the_newest_rows_first(config):
     ("arguments", "numbers"),
     [
         (["number", "4"], [4]),
-        (['"number 4"'], [4]),
+        (["number 4"], [4]),
+        (["4 number"], []),
         (["--team", "a", "--status", "429"], [6]),
         (["--status", "4xx", "--order", "oldest"], [3, 6]),
         (["--where", "metadata.n=2", "--where", "metadata.n=5"], [5, 2]),
