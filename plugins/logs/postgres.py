@@ -34,8 +34,9 @@ _ADD_LOCK: Final = 0x77656C61
 class PostgresStore:
     """A `Store` over one connection, made again when it is lost."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, query_s: float = QUERY_S) -> None:
         self._address = address
+        self._query_s = query_s
         self._db: asyncpg.Connection | None = None
 
     async def check(self) -> None:
@@ -153,7 +154,8 @@ class PostgresStore:
                     self._address,
                     timeout=CONNECT_S,
                     command_timeout=COMMAND_S,
-                    server_settings=_SETTINGS | {"statement_timeout": f"{int(QUERY_S * 1000)}"},
+                    server_settings=_SETTINGS
+                    | {"statement_timeout": f"{int(self._query_s * 1000)}"},
                 )
             db = self._db
             try:

@@ -32,8 +32,10 @@ class Reader:
     query that nobody has.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, ask_s: float = ASK_S, page: int = PAGE) -> None:
         self._store = store
+        self.ask_s = ask_s
+        self._page = page
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="logs-reader", daemon=True)
         self._lock = asyncio.Lock()  # the thread's loop alone waits for it
@@ -74,7 +76,7 @@ class Reader:
 
     async def stream(self, query: Query) -> AsyncIterator[LogRow]:
         """All rows of a query, whatever its `limit` says; a page of them in memory at a time."""
-        size = PAGE_WITH_BODIES if query.bodies else PAGE
+        size = PAGE_WITH_BODIES if query.bodies else self._page
         rest = msgspec.structs.replace(query, limit=size)
         while True:
             rows = await self.find(rest)
@@ -88,10 +90,10 @@ class Reader:
         """Have the thread do something, for a task of another loop."""
         future = asyncio.run_coroutine_threadsafe(self._done(work), self._loop)
         try:
-            async with asyncio.timeout(ASK_S):
+            async with asyncio.timeout(self.ask_s):
                 return await asyncio.wrap_future(future)
         except TimeoutError:
-            raise StoreAway(f"the store of logs is busy, and was for {ASK_S:g} s") from None
+            raise StoreAway(f"the store of logs is busy, and was for {self.ask_s:g} s") from None
 
     async def _done(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         async with self._lock:

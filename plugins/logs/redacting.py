@@ -50,7 +50,8 @@ class Failed(Exception):
 class Redactor:
     """Owns the process that applies rules; there is none before it is needed. For one thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules_s: float = RULES_S) -> None:
+        self.rules_s = rules_s
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._decoder = msgspec.msgpack.Decoder(list[bytes])
@@ -95,7 +96,7 @@ class Redactor:
         began = time.monotonic()
         self._lost_s = max(0.0, self._lost_s - (began - self._lost_at) * REGAINED)
         self._lost_at = began
-        patience_s = RULES_S - self._lost_s
+        patience_s = self.rules_s - self._lost_s
         if patience_s < _LEAST_S:
             raise Failed("the rules took too long for others of late")
         until = began + patience_s

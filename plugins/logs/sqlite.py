@@ -24,15 +24,17 @@ from .stores import QUERY_S, Refused, StoreAway, TooSlow, id_after
 
 BUSY_S: Final = 5.0
 _PAGE_BYTES: Final = 8192
-# How many steps of SQLite's machine lie between two looks at the clock: some milliseconds.
-_STEPS: Final = 100_000
+# How many steps of SQLite's machine lie between two looks at the clock: a millisecond or so.
+_STEPS: Final = 10_000
 
 
 class SqliteStore:
-    """A `Store`."""
+    """A `Store`. busy_s: how long it waits for who writes. query_s: what a question may take."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, busy_s: float = BUSY_S, query_s: float = QUERY_S) -> None:
         self.path = path
+        self._busy_s = busy_s
+        self._query_s = query_s
         self._db: sqlite3.Connection | None = None
         self._until = 0.0
 
@@ -46,7 +48,7 @@ class SqliteStore:
                 with contextlib.suppress(FileExistsError):
                     os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             db = sqlite3.connect(
-                self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+                self.path, timeout=self._busy_s, isolation_level=None, check_same_thread=False
             )
             try:
                 db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new file
@@ -153,7 +155,7 @@ class SqliteStore:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        self._until = time.monotonic() + QUERY_S
+        self._until = time.monotonic() + self._query_s
         with _away():
             yield self.db
 
@@ -165,7 +167,7 @@ class SqliteStore:
                 yield db
                 db.execute("COMMIT")
             except BaseException:
-                self._until = time.monotonic() + QUERY_S
+                self._until = time.monotonic() + self._query_s
                 with contextlib.suppress(sqlite3.Error):
                     db.execute("ROLLBACK")
                 raise

@@ -23,7 +23,7 @@ from gateway import get_logger, now_ms
 from .collecting import Passed, Side, Tally
 from .readable import Said, words_said
 from .records import Body, LogRow
-from .redacting import Failed, Redactor
+from .redacting import RULES_S, Failed, Redactor
 from .stores import Refused, Store, StoreAway, id_at
 
 if TYPE_CHECKING:
@@ -49,13 +49,26 @@ class Writer:
     count: is told of each row that is dropped for want of room; on the owner's thread.
     """
 
-    def __init__(self, store: Store, config: Config, count: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        config: Config,
+        count: Callable[[], None],
+        *,
+        now: Callable[[], int] = now_ms,
+        stop_s: float = STOP_S,
+        rules_s: float = RULES_S,
+        expire_rows: int = EXPIRE_ROWS,
+    ) -> None:
         self.tally = Tally(config.queue_bytes_max)
         self._store = store
         self._config = config
         self._count = count
         self._queue: deque[bytes | Passed] = deque()
-        self._redactor = Redactor()
+        self._redactor = Redactor(rules_s)
+        self._now = now
+        self._stop_s = stop_s
+        self._expire_rows = expire_rows
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="logs-writer", daemon=True)
         self._wake = asyncio.Event()
@@ -77,7 +90,7 @@ class Writer:
         """Write what there is, within `STOP_S`, and end the thread."""
         with contextlib.suppress(RuntimeError):  # the thread has ended by itself
             self._loop.call_soon_threadsafe(self._hurry)
-        self._thread.join(2 * STOP_S)
+        self._thread.join(2 * self._stop_s)
         self._say_dropped()
 
     def put(self, passed: bytes | Passed) -> None:
@@ -114,7 +127,7 @@ class Writer:
         self._wake.set()
         if self._round is not None:
             with contextlib.suppress(RuntimeError):  # it is over
-                self._round.reschedule(self._loop.time() + STOP_S)
+                self._round.reschedule(self._loop.time() + self._stop_s)
 
     def _run(self) -> None:
         try:
@@ -129,7 +142,7 @@ class Writer:
         while True:
             is_last = self._stopping
             try:
-                async with asyncio.timeout(STOP_S if is_last else None) as self._round:
+                async with asyncio.timeout(self._stop_s if is_last else None) as self._round:
                     await self._go_round(is_last=is_last)
                 pause = EVERY_S
                 self._note(None)
@@ -157,7 +170,7 @@ class Writer:
         if not self._is_open:
             await self._store.open()
             self._is_open = True
-        until = self._loop.time() + STOP_S
+        until = self._loop.time() + self._stop_s
         while self._queue or self._ready:
             self._prepare()
             await self._add(self._ready)
@@ -173,7 +186,7 @@ class Writer:
     async def _close(self) -> None:
         self._is_open = False
         with contextlib.suppress(StoreAway, TimeoutError):
-            async with asyncio.timeout(STOP_S):
+            async with asyncio.timeout(self._stop_s):
                 await self._store.close()
 
     async def _add(self, rows: list[LogRow]) -> None:
@@ -235,11 +248,11 @@ class Writer:
         """Delete some of what is too old, or too much; a next round goes on."""
         if self._bound is None:
             config = self._config
-            self._bound = id_at(now_ms() - config.keep // 1_000_000)
+            self._bound = id_at(self._now() - config.keep // 1_000_000)
             if config.keep_bytes_max:
                 over = await self._store.bound_of(config.keep_bytes_max)
                 self._bound = max(self._bound, over or b"")
-        if await self._store.expire(self._bound, EXPIRE_ROWS) < EXPIRE_ROWS:
+        if await self._store.expire(self._bound, self._expire_rows) < self._expire_rows:
             self._bound = None
             self._expired_at = time.monotonic()
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from plugins.logs import postgres as module
 from plugins.logs.postgres import PostgresStore
 from plugins.logs.records import Query
 from plugins.logs.stores import StoreAway, TooSlow
@@ -56,12 +55,11 @@ def test_a_session_that_was_ended_is_replaced(postgres):
     asyncio.run(story())
 
 
-def test_a_question_that_takes_too_long_is_ended_by_the_server(postgres, monkeypatch):
+def test_a_question_that_takes_too_long_is_ended_by_the_server(postgres):
     address = postgres.database()
-    monkeypatch.setattr(module, "QUERY_S", 0.1)
 
     async def story() -> None:
-        store = PostgresStore(address)
+        store = PostgresStore(address, query_s=0.1)
         await store.open()
         with pytest.raises(TooSlow):
             async with store._connected() as db:

@@ -11,7 +11,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from plugins.logs import reader as module
 from plugins.logs.reader import Reader, following
 from plugins.logs.records import Change, Query
 from plugins.logs.sqlite import SqliteStore
@@ -63,8 +62,8 @@ def test_it_does_what_a_store_does(reader):
 
 @pytest.mark.parametrize("bodies", [False, True])
 @pytest.mark.parametrize("newest_first", [False, True])
-def test_a_stream_gives_all_rows_page_by_page(reader, bodies, newest_first, monkeypatch):
-    monkeypatch.setattr(module, "PAGE", 7)
+def test_a_stream_gives_all_rows_page_by_page(reader, bodies, newest_first):
+    reader._page = 7
 
     async def story() -> list[int]:
         query = Query(limit=1, bodies=bodies, newest_first=newest_first)
@@ -81,8 +80,8 @@ def test_the_next_page_begins_behind_the_last_row():
     assert following(Query(arrived_after=1), last) == Query(arrived_after=9)
 
 
-def test_a_store_that_is_busy_holds_up_neither_loop_nor_caller(reader, path, monkeypatch):
-    monkeypatch.setattr(module, "ASK_S", 0.3)
+def test_a_store_that_is_busy_holds_up_neither_loop_nor_caller(reader, path):
+    reader.ask_s = 0.3
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("BEGIN IMMEDIATE")
 
@@ -106,7 +105,7 @@ def test_a_store_that_is_busy_holds_up_neither_loop_nor_caller(reader, path, mon
     assert time.monotonic() - began < 4
     db.execute("ROLLBACK")
     db.close()
-    monkeypatch.setattr(module, "ASK_S", 30.0)
+    reader.ask_s = 30.0
     assert asyncio.run(reader.count(Query())) in (50, 100)  # the delete may still have been done
 
 

@@ -9,11 +9,9 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from plugins.logs import sqlite, stores
 from plugins.logs.records import Query
 from plugins.logs.sqlite import SqliteStore
 from plugins.logs.stores import StoreAway, TooSlow
@@ -21,8 +19,8 @@ from tests.plugins.logs.made import body, made
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[SqliteStore]:
-    store = SqliteStore(path)
+def opened(path: Path, **bounds: float) -> Iterator[SqliteStore]:
+    store = SqliteStore(path, **bounds)
     asyncio.run(store.open())
     try:
         yield store
@@ -55,10 +53,9 @@ def test_a_file_that_is_none_is_away(tmp_path):
         asyncio.run(SqliteStore(path).open())
 
 
-def test_a_locked_file_is_away_and_nothing_is_half_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(sqlite, "BUSY_S", 0.05)
+def test_a_locked_file_is_away_and_nothing_is_half_written(tmp_path):
     path = tmp_path / "logs.db"
-    with opened(path) as store:
+    with opened(path, busy_s=0.05) as store:
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreAway, match="locked"):
@@ -93,17 +90,16 @@ def test_a_full_disk_is_away_and_what_was_there_stays(tmp_path):
         assert len(asyncio.run(store.find(Query(limit=1000)))) == len(found) + 1
 
 
-def test_a_question_that_takes_too_long_is_given_up(tmp_path, monkeypatch):
-    with opened(tmp_path / "logs.db") as store:
-        asyncio.run(store.add([made(n) for n in range(3000)]))
-        monkeypatch.setattr(sqlite, "QUERY_S", -1.0)
-        monkeypatch.setattr(stores, "QUERY_S", -1.0)
-        slow: Any = store.find(Query(least={"duration_us": 1e9}))
-        store.db.set_progress_handler(store._is_late, 100)
+def test_a_question_that_takes_too_long_is_given_up(tmp_path):
+    path = tmp_path / "logs.db"
+    slow = Query(least={"duration_us": 1e9})
+    with opened(path) as store:
+        asyncio.run(store.add([made(n) for n in range(20_000)]))
+        assert asyncio.run(store.find(slow)) == []
+    with opened(path, query_s=0.0) as store:
         with pytest.raises(TooSlow, match="less at once"):
-            asyncio.run(slow)
-        monkeypatch.setattr(sqlite, "QUERY_S", 20.0)
-        assert len(asyncio.run(store.find(Query()))) == 50
+            asyncio.run(store.find(slow))
+        assert len(asyncio.run(store.find(Query(limit=10)))) == 10
 
 
 def test_who_deletes_leaves_nothing_of_a_row(tmp_path):

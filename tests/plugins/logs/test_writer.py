@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from plugins.logs import Config, redacting, writer
+from plugins.logs import Config, writer
 from plugins.logs.collecting import Passed, Side
 from plugins.logs.records import Body, LogRow, Query
 from plugins.logs.rules import Rule
@@ -44,11 +44,27 @@ class Troubled(SqliteStore):
 class Running:
     """A writer, and what is in its store."""
 
-    def __init__(self, folder: Path, **config: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        now: int = AT_MS + 10_000,
+        stop_s: float = writer.STOP_S,
+        expire_rows: int = writer.EXPIRE_ROWS,
+        **config: Any,
+    ) -> None:
         self.path = folder / "logs.db"
         self.store = Troubled(self.path)
         self.counted = 0
-        self.writer = Writer(self.store, Config(**config), self._count)
+        self.writer = Writer(
+            self.store,
+            Config(**config),
+            self._count,
+            now=lambda: now,
+            stop_s=stop_s,
+            rules_s=20.0,
+            expire_rows=expire_rows,
+        )
 
     def _count(self) -> None:
         self.counted += 1
@@ -76,12 +92,6 @@ def entry(n: int, **facts: Any) -> bytes:
 
 def side(data: bytes, kind: bytes = b"Application/JSON; charset=utf-8", size: int = 0) -> Side:
     return Side(bytearray(data), kind, size or len(data))
-
-
-@pytest.fixture(autouse=True)
-def _then(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the time be shortly after the rows were made."""
-    monkeypatch.setattr(writer, "now_ms", lambda: AT_MS + 10_000)
 
 
 @pytest.fixture
@@ -120,8 +130,8 @@ def test_bodies_are_cut_blanked_and_searched(running):
     assert not running.rows(text="4111111111111111")
 
 
-def test_a_body_that_rules_cannot_be_applied_to_is_left_out(running, monkeypatch):
-    monkeypatch.setattr(redacting, "RULES_S", 0.3)
+def test_a_body_that_rules_cannot_be_applied_to_is_left_out(running):
+    running.writer._redactor.rules_s = 0.3
     slow = (Rule("(a+)+$(?<=b)"),)
     with capture_logs() as logged:
         running.writer.put(Passed(entry(1), side(b"a" * 64 + b"!"), None, 999, slow, ()))
@@ -185,9 +195,8 @@ def test_a_stop_writes_what_waits(tmp_path):
     assert len(running.rows()) == 1_000
 
 
-def test_a_stop_does_not_wait_for_ever_and_says_what_is_lost(tmp_path, monkeypatch):
-    monkeypatch.setattr(writer, "STOP_S", 0.3)
-    running = Running(tmp_path)
+def test_a_stop_does_not_wait_for_ever_and_says_what_is_lost(tmp_path):
+    running = Running(tmp_path, stop_s=0.3)
     running.store.gate = threading.Event()
     running.writer.start()
     running.writer.put(entry(1))
@@ -200,10 +209,9 @@ def test_a_stop_does_not_wait_for_ever_and_says_what_is_lost(tmp_path, monkeypat
     assert [line["rows"] for line in logged if line["event"] == "logs_dropped"] == [2]
 
 
-def test_old_rows_go_in_small_steps_and_by_size(tmp_path, monkeypatch):
-    monkeypatch.setattr(writer, "EXPIRE_ROWS", 9)
-    monkeypatch.setattr(writer, "now_ms", lambda: AT_MS + 3_600_000 + 20)
-    running = Running(tmp_path, keep=3_600 * 10**9, keep_bytes_max=30_000)
+def test_old_rows_go_in_small_steps_and_by_size(tmp_path):
+    now, keep = AT_MS + 3_600_000 + 20, 3_600 * 10**9
+    running = Running(tmp_path, now=now, expire_rows=9, keep=keep, keep_bytes_max=30_000)
 
     async def fill() -> None:
         store = SqliteStore(running.path)
