@@ -106,7 +106,10 @@ class Plugin:
 
     def idle(self, config: Config) -> tuple[str, ...]:
         if not config.rules:
-            return ("limit", "send", "answer", "rewrite", "settle")
+            # After a reload that took all rules away somebody has to let go of their counters.
+            had_some = any(entries for _, entries in self._in_force.values())
+            rest = ("send", "answer", "rewrite", "settle")
+            return rest if had_some else ("limit", *rest)
         stops = any(rule.stop_in_flight for rule in config.rules)
         return () if stops else ("rewrite",)
 
@@ -152,56 +155,80 @@ class Plugin:
         kept = self._in_force.get(name)
         if kept is not None and kept[0] is config:
             return kept[1]
-        found: list[Entry] = []
-        fresh: list[Entry] = []
-        for rule in config.rules:
-            limit = Limit(rule)
-            make = partial(window_of, limit.period, rule.window, zone_of(rule.zone))
-            is_new = not self._store.has(limit.key)
-            tally = self._store.tally(limit.key, make)
-            if is_new:
-                fresh.append((limit, tally))
-            for counter in tally.counters.values():
-                counter.told = limit.told_of(counter.spent)
-            found.append((limit, tally))
         if self._is_current(name, config):
-            self._in_force[name] = (config, tuple(found))
-            self._store.keep(limit.key for limit, _ in self._every())
-            if fresh and self._ledger is not None and self._gateway is not None:
-                work = self._catch_up(self._ledger, tuple(fresh), self._store.clock())
-                self._gateway.task(work, "budget-catch-up")
-        return tuple(found)
+            self._renew(name, config)
+            return self._in_force[name][1]
+        found = tuple(self._ready(rule) for rule in config.rules)
+        self._drop_unused()
+        return found
+
+    def _renew(self, name: str, config: Config) -> None:
+        """Bring settings in force, those of all gateways at once: they share counters."""
+        settings = {each: kept for each, (kept, _) in self._in_force.items()}
+        if self._gateway is not None:
+            plans = self._gateway.plans.items()
+            settings = {each: plan.settings[NAME] for each, plan in plans if NAME in plan.settings}
+        settings[name] = config
+        known = self._store.keys()
+        self._in_force = {
+            each: (kept, tuple(self._ready(rule) for rule in kept.rules))
+            for each, kept in settings.items()
+        }
+        self._drop_unused()
+        fresh = tuple(entry for entry in self._every() if entry[0].key not in known)
+        if fresh and self._ledger is not None and self._gateway is not None:
+            work = self._catch_up(self._ledger, fresh, self._store.clock())
+            self._gateway.task(work, "budget-catch-up")
+
+    def _ready(self, rule: Rule) -> Entry:
+        limit = Limit(rule)
+        make = partial(window_of, limit.period, rule.window, zone_of(rule.zone))
+        tally = self._store.tally(limit.key, make)
+        for counter in tally.counters.values():
+            counter.told = limit.told_of(counter.spent)
+        return limit, tally
+
+    def _drop_unused(self) -> None:
+        self._store.keep(limit.key for limit, _ in self._every())
 
     def _is_current(self, name: str, config: Config) -> bool:
         """Whether these are a gateway's settings of now: a request keeps those it began under."""
         gateway = self._gateway
-        if gateway is None or name not in gateway.plans:
+        if gateway is None:
             return True
-        return gateway.plans[name].settings.get(NAME) is config
+        return name in gateway.plans and gateway.plans[name].settings.get(NAME) is config
 
     def _every(self) -> Entries:
         """The rules of all gateways; those that share their counters once."""
         found = {e[0].key: e for _, entries in self._in_force.values() for e in entries}
         return tuple(found.values())
 
+    def _where(self) -> dict[tuple[object, ...], set[str]]:
+        """The gateways that each rule is of, by its key."""
+        found: dict[tuple[object, ...], set[str]] = {}
+        for name, (_, entries) in self._in_force.items():
+            for limit, _ in entries:
+                found.setdefault(limit.key, set()).add(name)
+        return found
+
     async def _rebuild(self, gateway: Gateway, ledger: Ledger) -> None:
-        await rebuild(ledger, self._every, self._store, self._desk)
+        await rebuild(ledger, self._every, self._where, self._store, self._desk)
         self._is_blind = False
         gateway.trouble(NAME, None)
 
     async def _catch_up(self, ledger: Ledger, entries: Entries, now_ms: int) -> None:
         """What was spent before rules came by a reload. Requests go on meanwhile."""
         await asyncio.sleep(SHIPPED_S)
-        await rebuild(ledger, lambda: entries, self._store, self._desk, now_ms)
+        await rebuild(ledger, lambda: entries, self._where, self._store, self._desk, now_ms)
 
     # -- the line ----------------------------------------------------------------------------------
 
     @hookimpl
     def limit(self, exchange: Exchange) -> None:
-        demand = demand_of(exchange)
+        entries = self.entries(exchange.gateway, exchange.settings[NAME])
+        demand = demand_of(exchange) if entries else None
         if demand is None:
             return
-        entries = self.entries(exchange.gateway, exchange.settings[NAME])
         if self._is_blind and any(limit.hard for limit, _ in entries):
             raise blind()
         note = exchange.notes[NAME] = Note(demand, entries)
@@ -280,6 +307,10 @@ class Plugin:
             self._desk.count(exchange, entries)
 
     async def _report(self, request: web.Request) -> web.Response:
+        plans = {} if self._gateway is None else self._gateway.plans
+        for name, plan in plans.items():
+            if NAME in plan.settings:  # perhaps nobody has asked since a reload
+                self.entries(name, plan.settings[NAME])
         found = report(self._every(), self._store.clock())
         return web.Response(body=msgspec.json.encode(found), content_type="application/json")
 

@@ -146,8 +146,8 @@ class Store:
             found.turn(self.clock())
         return found
 
-    def has(self, key: tuple[object, ...]) -> bool:
-        return key in self._tallies
+    def keys(self) -> frozenset[tuple[object, ...]]:
+        return frozenset(self._tallies)
 
     def keep(self, keys: Iterable[tuple[object, ...]]) -> None:
         """Let go of the tallies that no rule uses any more."""

@@ -10,15 +10,36 @@ import msgspec
 
 from gateway import BYTES_PER_TOKEN, Exchange, estimate_input
 
-# Where a request states the most output: OpenAI's old and new name and that of Responses and
-# Cohere, then Gemini's and Bedrock's tables.
-_MOST: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
-_TABLES: Final = (
-    ("generationConfig", ("maxOutputTokens", "candidateCount")),
-    ("generation_config", ("max_output_tokens", "candidate_count")),
-    ("inferenceConfig", ("maxTokens", "")),
+# Where a request states the most output: OpenAI's old and new name, that of Responses and Cohere,
+# and those that Bedrock's models have for InvokeModel.
+_MOST: Final = (
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "max_tokens_to_sample",
+    "max_gen_len",
+    "maxTokens",
 )
-_RARE: Final = frozenset({*_MOST[1:], *(table for table, _ in _TABLES), "n", "best_of"})
+# The same in a table: Gemini's in both of its spellings, Bedrock's (Converse and Nova, Titan),
+# Ollama's, Hugging Face's and Vertex's.
+_TABLES: Final = (
+    "generationConfig",
+    "generation_config",
+    "inferenceConfig",
+    "textGenerationConfig",
+    "options",
+    "parameters",
+)
+_MOST_IN_TABLES: Final = (
+    "maxOutputTokens",
+    "max_output_tokens",
+    "maxTokens",
+    "max_new_tokens",
+    "maxTokenCount",
+    "num_predict",
+)
+_NUMBER_IN_TABLES: Final = ("candidateCount", "candidate_count")
+_RARE: Final = frozenset({*_MOST[1:], *_TABLES, "n", "best_of"})
 # Answers of these have no output that is counted.
 _SILENT: Final = (
     b"embeddings",
@@ -83,11 +104,13 @@ def _output(document: dict[str, Any]) -> int | None:
     for name in _MOST:
         most = _larger(most, _count(document.get(name)))
     times = max(_count(document.get("n")) or 1, _count(document.get("best_of")) or 1)
-    for table, (name, number) in _TABLES:
+    for table in _TABLES:
         settings = document.get(table)
         if isinstance(settings, dict):
-            most = _larger(most, _count(settings.get(name)))
-            times = max(times, _count(settings.get(number)) or 1)
+            for name in _MOST_IN_TABLES:
+                most = _larger(most, _count(settings.get(name)))
+            for name in _NUMBER_IN_TABLES:
+                times = max(times, _count(settings.get(name)) or 1)
     return None if most is None else most * times
 
 

@@ -8,7 +8,7 @@ exchange whose process died before its end counts with the most it may have used
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from gateway import get_logger
@@ -28,10 +28,14 @@ RETRY_S: Final = 1.0
 _ORPHANED: Final = "orphaned"
 _BY: Final = ("hour", "gateway", "key", "team", "user", "provider", "model", "outcome")
 _COUNTERS: Final = ("fresh_input", "cache_read", "cache_write", "output_text", "output_reasoning")
+# One of these is there where an answer was counted; another one only named it.
+_BILLED: Final = (*_COUNTERS, "details", "cost_nanousd")
 # Where the sums have what: behind requests come attempts, the five counters and the cost.
 _ATTEMPTS: Final = 1
 _TOKENS: Final = slice(2, 7)
 _COST: Final = 7
+# The gateways that a rule is of, by its key.
+Where = Mapping[tuple[object, ...], Collection[str]]
 
 
 class Row(Protocol):
@@ -58,13 +62,17 @@ class Ledger(Protocol):
 async def rebuild(
     ledger: Ledger,
     entries: Callable[[], Entries],
+    where: Callable[[], Where],
     store: Store,
     desk: Desk,
     until_ms: int | None = None,
 ) -> None:
-    """Put what was spent into the counters of some rules, once the ledger can say it."""
+    """Put what was spent into the counters of some rules, once the ledger can say it.
+
+    where: gives the gateways that each rule is of.
+    """
     while True:
-        past = Past(entries(), desk.prices, until_ms)
+        past = Past(entries(), where(), desk.prices, until_ms)
         try:
             if await ledger.recovered(RECOVERY_S):
                 await past.read(ledger)
@@ -79,13 +87,15 @@ async def rebuild(
 class Past:
     """What was spent in the present spans of some rules.
 
+    where: the gateways that each rule is of; what is spent in others it does not count.
     until_ms: only by what began before then; the rest is counted where it is spent.
     """
 
     def __init__(
-        self, entries: Entries, prices: Prices | None, until_ms: int | None = None
+        self, entries: Entries, where: Where, prices: Prices | None, until_ms: int | None = None
     ) -> None:
         self._entries = entries
+        self._gateways = tuple(where.get(limit.key, frozenset()) for limit, _ in entries)
         self._prices = prices
         self._until_ms = until_ms
         self._spent: dict[tuple[int, Subject, int], int] = {}
@@ -153,12 +163,15 @@ class Past:
                 if at_ms >= since:
                     self._add(place, facts, at_ms, tokens, cost, int(is_orphaned))
             response_id = attempt.get("response_id")
-            if response_id and "/responses" in document.get("path", ""):
+            is_kept = attempt.get("reported") or "/responses" in document.get("path", "")
+            if response_id and is_kept and any(name in attempt for name in _BILLED):
                 self.answers.append((attempt["provider"], response_id))
 
     def _add(
         self, place: int, row: dict[str, Any], at_ms: int, tokens: int, cost: int, orphans: int
     ) -> None:
+        if row.get("gateway") not in self._gateways[place]:
+            return
         entry = self._entries[place]
         limit, tally = entry
         subject = subject_in(limit.dimensions, row)

@@ -55,7 +55,6 @@ class Desk:
             if subject is None:
                 continue
             expected = limit.output_default if stated is None else stated
-            amount: int | None
             if not limit.in_usd:
                 amount = demand.input + expected
             else:
@@ -63,8 +62,6 @@ class Desk:
                     price, is_priced = self._price(exchange, note, provider), True
                 if price is None:
                     amount = _unknown(limit, demand)
-                    if amount is None:
-                        continue
                 else:
                     if expected != output:
                         cost = price.worst(demand.input, expected, demand.tier)
@@ -110,7 +107,7 @@ class Desk:
             whose = provider if limit.is_by_provider else None
             amount = self._worst(limit, note.demand, price)
             subject = limit.subject(exchange, provider)
-            if amount is None or subject is None:
+            if subject is None:
                 continue
             amount += self._carried(exchange, note, limit, before, whose)
             hold = next((h for h in note.holds if h.limit is limit and h.provider == whose), None)
@@ -144,8 +141,8 @@ class Desk:
             mine, key=lambda hold: hold.room() / (hold.limit.amount or 1), default=None
         )
 
-    def _worst(self, limit: Limit, demand: Demand, price: Price | None) -> int | None:
-        """The most it may add to a rule; None where that does not count it."""
+    def _worst(self, limit: Limit, demand: Demand, price: Price | None) -> int:
+        """The most it may add to a rule."""
         output = demand.output
         if output is None:
             output = limit.output_default
@@ -263,9 +260,11 @@ class Desk:
             self._tell(limit, hold.tally, counter)
 
     def _used(self, exchange: Exchange, attempt: Attempt) -> Usage | None:
-        """What an attempt used, unless its answer was counted before."""
+        """What an attempt used, unless its answer was counted before. An answer that is still under
+        way says nothing, and is told again.
+        """
         usage = attempt.usage
-        if usage is None or usage.response_id is None:
+        if usage is None or usage.response_id is None or not usage.is_known:
             return usage
         if usage.reported or b"/responses" in exchange.path:
             key = (attempt.target.provider.name, usage.response_id[:_ID_CHARS_MAX])
@@ -281,15 +280,15 @@ class Desk:
             self._billed.popitem(last=False)
 
 
-def _unknown(limit: Limit, demand: Demand) -> int | None:
-    """The same where the price is not known. What names no model cannot have one: it is let in for
-    as long as anything is left.
+def _unknown(limit: Limit, demand: Demand) -> int:
+    """The same where the price is not known: nothing, and what it costs is counted if the model
+    that answers has one. What names no model is let in for as long as anything is left.
     """
     if demand.model is None:
         return 1
     if limit.hard and limit.rule.unpriced == "refuse":
         raise unpriced(limit)
-    return None
+    return 0
 
 
 def _spent(limit: Limit, usage: Usage | None) -> int:

@@ -213,6 +213,13 @@ def test_a_model_without_a_price_is_refused_or_let_in_uncounted():
         assert one.spent == 0
 
 
+@pytest.mark.parametrize("keys", [{"unpriced": "allow"}, {"hard": False}])
+def test_what_has_a_price_only_under_the_name_that_answers_is_counted(keys):
+    house = House(rule(**keys))
+    house.ask(document={**BODY, "model": "a-deployment"})
+    assert house.spent == 3 * USD + 10 * USD // 1000
+
+
 def test_a_free_model_passes_when_all_is_spent():
     house = House(rule(limit="0 USD/year"))
     assert house.ask(answers(said(model="free")), {**BODY, "model": "free"}).status == 200
@@ -425,6 +432,22 @@ def test_an_answer_that_is_asked_for_again_counts_once():
         path = b"v1/responses" if method == b"POST" else b"v1/responses/resp_1"
         house.ask(body, BODY if method == b"POST" else None, path=path, method=method)
         assert house.spent == 3 * USD + 10 * USD // 1000
+
+
+def test_a_response_in_the_background_counts_once_it_is_told():
+    house = House(rule())
+    whole = {"id": "resp_1", "object": "response", "model": "m", "output": []}
+    usage = {"input_tokens": 10, "output_tokens": 3, "total_tokens": 13}
+    polls = ({"status": "in_progress"}, *2 * ({"status": "completed", "usage": usage},))
+    queued = answers(orjson.dumps({**whole, "status": "queued"}))
+    house.ask(queued, {**BODY, "background": True}, path=b"v1/responses")
+    spent = []
+    for said in polls:
+        body = answers(orjson.dumps({**whole, **said}))
+        house.ask(body, None, path=b"v1/responses/resp_1", method=b"GET")
+        spent.append(house.spent)
+    whole_price = 3 * USD + 10 * USD // 1000
+    assert spent == [0, whole_price, whole_price]
 
 
 # -- the process -----------------------------------------------------------------------------------

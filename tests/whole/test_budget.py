@@ -71,8 +71,9 @@ def config(upstream: ScriptedUpstream, *rules: dict[str, Any], **more: Any) -> d
 class Callers:
     """Callers that ask at once, each on a connection of its own."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, gateway: str = "default") -> None:
         self._port = port
+        self._gateway = gateway.encode()
         self._open: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
         self._all: list[asyncio.StreamWriter] = []
 
@@ -96,7 +97,8 @@ class Callers:
         text += b'Content-Type: application/json\r\nweir-metadata: {"round": "%b"}\r\n' % (
             name.encode()
         )
-        text += b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        text += b"weir-gateway: %b\r\nContent-Length: " % self._gateway
+        text += b"%d\r\n\r\n%b" % (len(body), body)
         for _, writer in some:
             writer.write(text)
         if leave:
@@ -463,8 +465,43 @@ def test_a_rule_that_comes_by_a_reload_counts_what_was_spent_before(tmp_path):
             assert asyncio.run(asked(gateway, 10)).count(200) == 4
 
 
-async def asked(gateway: RunningGateway, count: int) -> list[int]:
-    async with Callers(gateway.port) as callers:
+def test_rules_that_go_and_come_back_count_what_was_spent_meanwhile(tmp_path):
+    with ScriptedUpstream(gives(ANSWER)) as upstream:
+        tables = config(upstream, rule(limit="20 USD/month"), state_dir=str(tmp_path / "state"))
+        tables["enabled"] = [*ENABLED, "ledger"]
+        bare = {**tables, "plugins": {"cost": PRICES}}
+
+        with running_gateway(tables) as gateway:
+            assert asyncio.run(asked(gateway, 3)) == [200] * 3
+            for number, each in enumerate((bare, tables), 1):
+                gateway.write_config(each)
+                gateway.signal(signal.SIGHUP)
+                gateway.wait_for_log("reloaded", number)
+                assert asyncio.run(asked(gateway, 5)) == [200] * 5
+                assert ("round", "a") in told(gateway, tmp_path) or each is bare
+            gateway.wait_for_log("budgets_read", 2, timeout_s=10)
+            assert told(gateway, tmp_path)["round", "a"]["spent"] == 13 * 10**9
+
+
+def test_a_start_counts_what_was_spent_where_a_rule_is(tmp_path):
+    with ScriptedUpstream(gives(ANSWER)) as upstream:
+        month = rule(limit="20 USD/month")
+        hour = rule(name="hour", limit="20 USD/hour")
+        tables = config(upstream, month, hour, state_dir=str(tmp_path / "state"))
+        tables["enabled"] = [*ENABLED, "ledger"]
+        tables["gateways"] = {"free": {"plugins": {"budget": {"rules": []}}}}
+
+        with running_gateway(tables) as gateway:
+            for name in ("default", "free", "free"):
+                assert asyncio.run(asked(gateway, 2, name)) == [200] * 2
+            gateway.kill()
+        with running_gateway(tables) as gateway:
+            found = {key: each["spent"] for key, each in told(gateway, tmp_path).items()}
+            assert found == {("round", "a"): 2 * 10**9, ("hour", "a"): 2 * 10**9}
+
+
+async def asked(gateway: RunningGateway, count: int, name: str = "default") -> list[int]:
+    async with Callers(gateway.port, name) as callers:
         return await callers.ask(count, "a")
 
 

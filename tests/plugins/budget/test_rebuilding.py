@@ -68,7 +68,8 @@ def read(folder: Path, lines: list[bytes], *rules: Rule) -> list[dict[Any, Any]]
             async with asyncio.timeout(20):
                 while (await reader.sums(())).get((), [0])[0] < len(lines):
                     await asyncio.sleep(0.02)
-            past = Past(entries, Prices(CostPlugin(PRICES)))
+            where = {limit.key: ("default",) for limit, _ in entries}
+            past = Past(entries, where, Prices(CostPlugin(PRICES)))
             await past.read(reader)
             past.apply(store, desk)
         finally:
