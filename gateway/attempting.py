@@ -104,6 +104,13 @@ class Attempting(Asking):
                 return answer
         raise nowhere(skip, f"{attempts_max} attempts")
 
+    def _count_received(self) -> None:
+        """How much of the request's body has come. A tunnel counts what goes through it itself."""
+        if self.coming is not None:
+            self.exchange.bytes_received = self.coming.received
+        elif self.whole:
+            self.exchange.bytes_received = len(self.whole)
+
     async def _go(self, attempt: Attempt) -> Answer:
         """Send the request and wait for the head. A kept connection that had died goes unnoticed,
         once.

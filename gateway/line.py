@@ -458,6 +458,7 @@ class Line(Attempting):
             return
         exchange.outcome = outcome
         exchange.ended_ns = monotonic_ns()
+        self._count_received()
         for hook in exchange.plan.settle:
             try:
                 hook.call(exchange)
@@ -479,10 +480,9 @@ class Line(Attempting):
         """Account, and let go of everything that points back here."""
         exchange = self.exchange
         coming = self.coming
-        # A tunnel has counted what went through it by now; its request had no body.
-        exchange.bytes_received += len(self.whole or b"") if coming is None else coming.received
         if exchange.outcome is None:
             self.settle(FAILED)
+        self._count_received()  # some may have come after the answer
         if self._timer is not None:
             self._timer.cancel()
         answer = self._answer

@@ -169,10 +169,18 @@ class Relay:
         if self.answer is not None:
             self.answer.abort()
         if tail and self.chunked:
-            self.line.settle(outcome)
+            self.settle_before(tail, outcome)
             self.close(tail)
         else:
             self.abandon(error, outcome)
+
+    def settle_before(self, data: bytes, outcome: str) -> None:
+        """Settle before a slice goes out, as if it had: what is written down then is final."""
+        exchange = self.exchange
+        sent = exchange.bytes_sent
+        exchange.bytes_sent = sent + len(data)
+        self.line.settle(outcome)
+        exchange.bytes_sent = sent  # whoever writes it counts it
 
     def abandon(self, fault: GatewayError, outcome: str) -> None:
         """No end will come. What was written stays; a head that is still here goes out."""
@@ -393,7 +401,7 @@ class Watched(Relay):
         if self.is_over:
             return  # a tap stopped the answer: this slice is not sent any more
         if self._marked:
-            self.line.settle(self.whole_outcome())
+            self.settle_before(out, self.whole_outcome())
         if not ended:
             if out:
                 self.write(out)

@@ -788,8 +788,10 @@ def test_settle_comes_before_the_event_with_the_end_marker(upstream):
     upstream.script = holds_the_end
     ran = run(plan_of(plugin(settle=settle)), exchange(), upstream)
 
-    assert seen == [("complete", len(ONE), True)]
+    # The slice that is about to go out counts.
+    assert seen == [("complete", len(ONE + TWO + DONE), True)]
     assert (ran.body, ran.is_complete) == (ONE + TWO + DONE, True)
+    assert ran.exchange.bytes_sent == len(ran.body)
 
 
 def test_settle_knows_every_byte_of_a_sized_body(upstream):

@@ -207,6 +207,11 @@ def test_a_stream_is_one_row_whatever_it_has_to_survive(durability):
         assert gateway.crashes == []
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["outcome"] for row in rows] == ["complete"] * 3
+    sent = len(b"".join(events))
+    assert [row["bytes_sent"] for row in rows] == [sent] * 3
+    received = len(upstream.requests[0].body)
+    assert received > 0
+    assert [row["bytes_received"] for row in rows] == [received] * 3
 
 
 def test_weir_check_looks_at_the_journal_and_the_store(tmp_path):

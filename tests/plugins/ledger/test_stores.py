@@ -224,6 +224,19 @@ def test_an_answer_that_is_asked_for_again_is_billed_once(made, poll_first):
     assert duplicates == [*others, None]
 
 
+def test_an_answer_in_the_background_is_billed_by_the_first_who_says_its_counts(made):
+    """Its queueing and the looks at it while it is under way only name it."""
+    silent: dict[str, Any] = {"fresh_input": None, "output_text": None, "response_id": "r"}
+    queued = entry(id_of(1), attempt(**silent), path="/openai/v1/responses")
+    under_way = entry(id_of(2), attempt(**silent, reported=True))
+    over = [entry(id_of(n), attempt(response_id="r", reported=True)) for n in (3, 4)]
+    for found in (queued, under_way, *over):
+        made.add(found)
+    (counts,) = made.sums(()).values()
+    known = dict(zip(SUMS, counts, strict=True))
+    assert (known["requests"], known["fresh_input"], known["output_text"]) == (4, 10, 5)
+
+
 def test_two_answers_with_one_id_that_nobody_asked_for_again_both_count(made):
     for n in (1, 2):
         made.add(entry(id_of(n), attempt(response_id="r"), path="/openai/v1/responses"))
