@@ -1,12 +1,12 @@
 """Compile the hot path of the core: `python deploy/compile.py FOLDER` (`make compile`).
 
 mypyc, which comes with mypy, makes C of the very modules that run as plain Python otherwise. FOLDER
-gets a copy of `gateway` with the compiled modules beside their sources; whoever puts it first on
-PYTHONPATH runs it, and nobody else does. It needs a C compiler and Python's headers.
+gets a copy of `gateway` and `plugins` with the compiled modules beside their sources; whoever puts
+it first on PYTHONPATH runs it, and nobody else does. It needs a C compiler and Python's headers.
 
 Compiled is what a request passes through. Left as they are: modules of msgspec structures, what
-runs at start or for errors only, `gateway.current` (see there), and plugins, which pluggy marks as
-functions.
+runs at start or for errors only, `gateway.current` (see there), and the hooks of plugins, which
+pluggy marks as functions.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ MODULES = (
     "chunks",
     "clock",
     "counts",
+    "dialects/anthropic",
+    "dialects/gemini",
+    "dialects/loose",
+    "dialects/openai",
+    "dialects/openai_responses",
     "duplex",
     "entry",
     "exchange",
@@ -65,15 +70,34 @@ MODULES = (
     "views",
     "websocket",
 )
+# Of plugins, what is called for every request or event. A class that can be called and its base
+# have to agree on that (`plugins.usage.watching.Watcher`).
+PLUGINS = (
+    "cost/charging",
+    "cost/table",
+    "ledger/journal",
+    "usage/asking",
+    "usage/aws",
+    "usage/choosing",
+    "usage/guessing",
+    "usage/later",
+    "usage/likeness",
+    "usage/session",
+    "usage/settling",
+    "usage/watching",
+    "usage/whole",
+)
 
 
 def main(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(
-        ROOT / "gateway", folder / "gateway", ignore=shutil.ignore_patterns("__pycache__")
-    )
+    for package in ("gateway", "plugins"):
+        shutil.copytree(
+            ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
     os.chdir(folder)
     files = [f"gateway/{name}.py" for name in MODULES]
+    files += [f"plugins/{name}.py" for name in PLUGINS]
     options = [f"--config-file={ROOT / 'pyproject.toml'}", *files]
     setup(
         name="weir-compiled",

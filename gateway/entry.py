@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from gateway.clock import monotonic_ns
-from gateway.summary import asked, quoted
+from gateway.summary import asked, digits, quoted
 
 if TYPE_CHECKING:
     from gateway.exchange import Attempt, Exchange
@@ -30,7 +30,7 @@ MODEL_CHARS_MAX: Final = 256
 def opening_entry(exchange: Exchange, attempt: Attempt) -> bytes:
     """What has to be written down before an attempt's first byte goes up; one line."""
     body = attempt.body
-    parts = ['{"open":"', exchange.id, '","n":', str(attempt.number + 1)]
+    parts = ['{"open":"', exchange.id, '","n":', digits(attempt.number + 1)]
     if exchange.parent_id is not None:
         parts.append(',"parent_id":' + quoted(exchange.parent_id))
     parts.append(asked(exchange, attempt.target.provider.name))
@@ -40,7 +40,7 @@ def opening_entry(exchange: Exchange, attempt: Attempt) -> bytes:
         _whose(exchange, parts)
     if body is not None:
         parts.append(',"bytes":')
-        parts.append(str(len(body)))
+        parts.append(digits(len(body)))
     parts.append("}\n")
     return "".join(parts).encode()
 
@@ -62,7 +62,7 @@ def closing_entry(exchange: Exchange) -> bytes:
         _whose(exchange, parts)
     if exchange.status is not None:
         parts.append(',"status":')
-        parts.append(str(exchange.status))
+        parts.append(digits(exchange.status))
     parts.append(',"outcome":')
     parts.append(quoted(exchange.outcome or "failed"))
     if exchange.error is not None:
@@ -72,20 +72,20 @@ def closing_entry(exchange: Exchange) -> bytes:
     if exchange.end_marker_seen is not None:
         parts.append(',"end_marker":true' if exchange.end_marker_seen else ',"end_marker":false')
     parts.append(',"bytes_received":')
-    parts.append(str(exchange.bytes_received))
+    parts.append(digits(exchange.bytes_received))
     parts.append(',"bytes_sent":')
-    parts.append(str(exchange.bytes_sent))
+    parts.append(digits(exchange.bytes_sent))
     parts.append(',"duration_us":')
-    parts.append(str((ended - started) // 1000))
+    parts.append(digits((ended - started) // 1000))
     if answered is not None:
         parts.append(',"head_us":')
-        parts.append(str((answered - started) // 1000))
+        parts.append(digits((answered - started) // 1000))
     text = ""
     if attempts:
         first = attempts[-1].first_byte_ns
         if first is not None:
             parts.append(',"ttft_us":')
-            parts.append(str((first - started) // 1000))
+            parts.append(digits((first - started) // 1000))
         parts.append(',"attempts":[')
         for attempt in attempts:
             if attempt.number:
@@ -117,25 +117,25 @@ def _attempt(attempt: Attempt, parts: list[str]) -> str:
     """Write an attempt; give the text of what it used, which a single one shares with all."""
     started = attempt.started_ns
     parts.append('{"n":')
-    parts.append(str(attempt.number + 1))
+    parts.append(digits(attempt.number + 1))
     parts.append(',"provider":')
     parts.append(quoted(attempt.target.provider.name))
     if attempt.status is not None:
         parts.append(',"status":')
-        parts.append(str(attempt.status))
+        parts.append(digits(attempt.status))
     if attempt.failure is not None:
         parts.append(',"error":' + quoted(attempt.failure.code))
     if attempt.reused:
         parts.append(',"reused":true')
     elif attempt.connected_ns is not None:
-        parts.append(',"connect_us":' + str((attempt.connected_ns - started) // 1000))
+        parts.append(',"connect_us":' + digits((attempt.connected_ns - started) // 1000))
     sent, first = attempt.sent_ns, attempt.first_byte_ns
     if sent is not None:
         parts.append(',"sent_us":')
-        parts.append(str((sent - started) // 1000))
+        parts.append(digits((sent - started) // 1000))
         if first is not None:
             parts.append(',"upstream_us":')
-            parts.append(str((first - sent) // 1000))
+            parts.append(digits((first - sent) // 1000))
     text = "" if attempt.usage is None else _used(attempt.usage)
     parts.append(text)
     parts.append("}")
@@ -147,24 +147,24 @@ def _used(usage: Usage) -> str:
     parts: list[str] = []
     if usage.fresh_input is not None:
         parts.append(',"fresh_input":')
-        parts.append(str(usage.fresh_input))
+        parts.append(digits(usage.fresh_input))
     if usage.cache_read is not None:
         parts.append(',"cache_read":')
-        parts.append(str(usage.cache_read))
+        parts.append(digits(usage.cache_read))
     if usage.cache_write is not None:
         parts.append(',"cache_write":')
-        parts.append(str(usage.cache_write))
+        parts.append(digits(usage.cache_write))
     if usage.output_text is not None:
         parts.append(',"output_text":')
-        parts.append(str(usage.output_text))
+        parts.append(digits(usage.output_text))
     if usage.output_reasoning is not None:
         parts.append(',"output_reasoning":')
-        parts.append(str(usage.output_reasoning))
+        parts.append(digits(usage.output_reasoning))
     if usage.details:
         parts.append(',"details":' + orjson.dumps(usage.details).decode())
     if usage.cost_nanousd is not None:
         parts.append(',"cost_nanousd":')
-        parts.append(str(usage.cost_nanousd))
+        parts.append(digits(usage.cost_nanousd))
     if usage.prices is not None:
         parts.append(',"prices":' + quoted(usage.prices))
     if usage.estimated:

@@ -25,6 +25,8 @@ QUOTED_MAX: Final = 4096
 QUOTED_CHARS_MAX: Final = 128
 _quoted: Final[dict[str, str]] = {}
 _THOUSANDTHS: Final = tuple([f"{number:03d}" for number in range(1000)])
+# Most counts are small.
+_DIGITS: Final = tuple([str(number) for number in range(1000)])
 # Most times are below a millisecond.
 _BELOW_ONE: Final = tuple([f"0.{number:03d}" for number in range(1000)])
 
@@ -176,6 +178,11 @@ def _ms(ns: int) -> str:
         return _BELOW_ONE[us]
     ms = us // 1000
     return f"{ms}.{_THOUSANDTHS[us - 1000 * ms]}"
+
+
+def digits(number: int) -> str:
+    """A number as JSON."""
+    return _DIGITS[number] if 0 <= number < 1000 else str(number)
 
 
 def quoted(text: str) -> str:

@@ -77,11 +77,12 @@ def start(place: Place) -> Started:
 
 
 def is_compiled() -> bool:
-    """Whether `make compile` has run since the last change of the core."""
+    """Whether `make compile` has run since the last change of the core or its plugins."""
     if not STAMP.exists():
         return False
     made = STAMP.stat().st_mtime_ns
-    return all(path.stat().st_mtime_ns <= made for path in (ROOT / "gateway").rglob("*.py"))
+    sources = (path for name in ("gateway", "plugins") for path in (ROOT / name).rglob("*.py"))
+    return all(path.stat().st_mtime_ns <= made for path in sources)
 
 
 KIND = Kind("weir", start)

@@ -229,7 +229,7 @@ def _environment(extra: Mapping[str, str]) -> dict[str, str]:
     """Give the environment without what would change a gateway: settings, keys, proxies."""
     kept = {name: value for name, value in os.environ.items() if _CHANGES.fullmatch(name) is None}
     # The gateway under test is the one these lines belong to, installed or not; or that in
-    # CORE_UNDER_TEST, a folder that `make compile` filled, with the plugins that are here.
+    # CORE_UNDER_TEST, a folder that `make compile` filled, with the plugins that are in it.
     source = str(Path(__file__).resolve().parents[2])
     paths = (os.environ.get("CORE_UNDER_TEST"), source, kept.get("PYTHONPATH"))
     kept["PYTHONPATH"] = os.pathsep.join(filter(None, paths))

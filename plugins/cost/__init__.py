@@ -14,6 +14,7 @@ import msgspec
 
 from gateway import Exchange, Gateway, get_logger, hookimpl
 
+from .charging import charge
 from .genai import Book
 from .litellm import as_last_read, opened
 from .loading import book_in
@@ -105,25 +106,13 @@ class Plugin:
         if said is not None:
             _price_as_said(exchange, said)
             return
-        asked = exchange.model
         config = exchange.settings[NAME]
         kept = self._tables.get(exchange.gateway)
         if kept is not None and kept[0] is config:
             table = kept[1]
         else:
             table = self._renewed(exchange.gateway, config)
-        for attempt in exchange.attempts:
-            usage = attempt.usage
-            if usage is None:
-                continue
-            name = attempt.target.provider.name
-            price = table.price(name, usage.model, asked)
-            cost = None if price is None else price.cost(usage)
-            if price is not None and cost is not None:
-                usage.cost_nanousd = cost
-                usage.prices = price.source
-            elif usage.is_known:
-                self._miss(name, usage.model, asked)
+        charge(exchange, table, self._miss)
 
     def table(self, gateway: str) -> Table:
         """The prices of one gateway."""

@@ -20,6 +20,8 @@ import msgspec
 
 from gateway import Usage
 
+from .charging import cost_of
+
 PICOS_PER_NANO: Final = 1000
 PICOS_PER_USD: Final = 10**12
 _MS_PER_HOUR: Final = 3_600_000
@@ -101,38 +103,18 @@ class Price(msgspec.Struct, frozen=True, gc=False):
 
     def cost(self, usage: Usage) -> int | None:
         """Nano-dollars; None where nothing was counted, or nothing is known of what was."""
-        if usage.tier is not None and self.lanes:
-            lane = self.lanes.get(lane_of(usage.tier))
-            if lane is not None:
-                return lane.cost(usage)
-        fresh, text = usage.fresh_input, usage.output_text
-        if fresh is None and text is None and not usage.is_known:
-            return None
-        read, write = usage.cache_read or 0, usage.cache_write or 0
-        fresh = fresh or 0
-        rates = self.rates
-        for above, higher in self.tiers:
-            if fresh + read + write > above:
-                rates = higher
-                break
-        if usage.details or not rates.reads or not rates.writes or self.total is not None:
-            return self._in_detail(usage, rates)
-        return (
-            fresh * rates.input
-            + read * rates.cache_read
-            + write * rates.cache_write
-            + (text or 0) * rates.output
-            + (usage.output_reasoning or 0) * rates.reasoning
-            + rates.request
-            + _HALF
-        ) // PICOS_PER_NANO
+        return cost_of(self, usage)
+
+    def lane(self, tier: str) -> Price | None:
+        """The price of a service tier, in a provider's word for it; None where it is the usual."""
+        return self.lanes.get(lane_of(tier))
 
     def worst(self, input_tokens: int, output_tokens: int, tier: str | None = None) -> int:
         """The most that a request of text can cost, in nano-dollars, where the lane is known.
 
         Sound and pictures cost more than text, and nobody knows of them before the answer.
         """
-        lane = self.lanes.get(lane_of(tier)) if tier is not None else None
+        lane = None if tier is None else self.lane(tier)
         if lane is not None:
             return lane.worst(input_tokens, output_tokens)
         if self.total is not None:
@@ -147,7 +129,8 @@ class Price(msgspec.Struct, frozen=True, gc=False):
         picos = input_tokens * read + output_tokens * written + rates.request
         return (picos + _HALF) // PICOS_PER_NANO
 
-    def _in_detail(self, usage: Usage, rates: Rates) -> int | None:
+    def in_detail(self, usage: Usage, rates: Rates) -> int | None:
+        """The same where there is more to it than five products."""
         if self.total is not None:
             return self.total
         details = usage.details or {}

@@ -41,9 +41,9 @@ class Table:
         key = (provider, answered, asked)
         resolved = self._resolved
         if key in resolved:
-            price = resolved[key]
-            if price is None or price.until_ns is None or time.monotonic_ns() < price.until_ns:
-                return price
+            known = resolved[key]
+            if known is None or known.until_ns is None or time.monotonic_ns() < known.until_ns:
+                return known
         elif len(resolved) >= RESOLVED_MAX:
             resolved.clear()
         models = tuple(dict.fromkeys(name for name in (answered, asked) if name))

@@ -207,15 +207,21 @@ def bills_of(entry: Entry) -> Sequence[Bill]:
     facts = entry.facts
     path = facts.path or ""
     can_be_asked_for = "/responses" in path or "/batches" in path
-    if not can_be_asked_for and b'"reported"' not in entry.text:
-        return ()
     return [
         Bill(used.provider or "", used.response_id, used.reported, used.n or 0)
         for used in facts.attempts
-        if used.response_id
+        if (used.reported or can_be_asked_for)
+        and used.response_id
         and len(used.response_id) <= _RESPONSE_ID_MAX
-        and (used.reported or can_be_asked_for)
+        and _is_counted(used)
     ]
+
+
+def _is_counted(used: Used) -> bool:
+    """Whether it says what was used; one that is under way only names its answer."""
+    return used.cost_nanousd is not None or any(
+        getattr(used, name) is not None for name in COUNTERS
+    )
 
 
 def without(entry: Entry, bill: Bill, earlier: str) -> Entry:

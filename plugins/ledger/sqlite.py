@@ -204,14 +204,17 @@ class SqliteStore:
         at = 0
         while len(fresh) - at >= _ADDED_AT_ONCE:
             some = fresh[at : at + _ADDED_AT_ONCE]
-            db.execute(
-                _ADD_SOME, [part for entry in some for part in (entry.id, entry.text.decode())]
-            )
+            db.execute(_ADD_SOME, [part for entry in some for part in _row(entry)])
             at += _ADDED_AT_ONCE
-        db.executemany(_ADD_ONE, [(entry.id, entry.text.decode()) for entry in fresh[at:]])
+        db.executemany(_ADD_ONE, map(_row, fresh[at:]))
         by_hour = sums_of(fresh)
         for table, sums in ((HOURS_TABLE, by_hour), (DAYS_TABLE, days_of(by_hour))):
             db.executemany(_ADD[table], [(*group, *found) for group, found in sums.items()])
+
+
+def _row(entry: Entry) -> tuple[bytearray, str]:
+    # Of bytes the module asks each time how they are to be stored; of a bytearray it knows.
+    return bytearray(entry.id), entry.text.decode()
 
 
 _ADD_ONE: Final = "INSERT INTO entries VALUES (?, ?)"

@@ -17,6 +17,7 @@ from gateway import Event, remove, set_value
 
 OPTIONS: Final = "stream_options"
 _QUESTION: Final = b',"stream_options":{"include_usage":true}}'
+_PLAIN_NULL: Final = b',"usage":null'
 _NULL: Final = re.compile(rb',[ \t]*+"usage"[ \t]*+:[ \t]*+null(?=[ \t]*+[,}])')
 
 
@@ -54,17 +55,27 @@ class Stripper:
         at = raw.find(b'"usage"')
         if at < 0:
             return (event,)
-        found = _NULL.search(raw)
-        if found is not None:
-            rest = raw[found.end() :]
-            # One brace closes the chunk: so this is a member of its own, and no text.
-            if rest.count(b"}") == 1 and b'"usage"' not in rest and found.start() < at:
-                self._end, self._rest = raw[found.start() :], rest
-                return (Event(raw[: found.start()] + rest),)
+        start, end = _null_in(raw, at)
+        rest = raw[end:]
+        # One brace closes the chunk: so this is a member of its own, and no text.
+        if 0 < start < at and rest.count(b"}") == 1 and b'"usage"' not in rest:
+            self._end, self._rest = raw[start:], rest
+            return (Event(raw[:start] + rest),)
         return _told_apart(event)
 
     def end(self) -> bytes:
         return b""
+
+
+def _null_in(raw: bytes, at: int) -> tuple[int, int]:
+    """Where a null `usage` stands with the comma before it, from `at` on if it is written as
+    usual; -1 where there is none.
+    """
+    end = at - 1 + len(_PLAIN_NULL)
+    if raw.startswith(_PLAIN_NULL, at - 1) and raw[end : end + 1] in (b",", b"}"):
+        return at - 1, end
+    found = _NULL.search(raw)
+    return (-1, 0) if found is None else found.span()
 
 
 def _told_apart(event: Event) -> Iterable[Event]:

@@ -32,13 +32,25 @@ _REASON: Final = re.compile(rb'[rR]eason"\s*+:\s*+"')
 
 
 class Watcher:
-    """What all watchers do: fold what is said into `usage`."""
+    """What all watchers do: fold what is said into `usage`.
 
-    __slots__ = ("is_pending", "usage")
+    is_pending: the answer says that its counts come later. document: what it decodes to, where that
+    is one document: it may speak of an error.
+    """
+
+    __slots__ = ("document", "is_pending", "usage")
 
     def __init__(self) -> None:
         self.usage = Usage()
-        self.is_pending = False  # the answer says that its counts come later
+        self.is_pending = False
+        self.document: object = None
+
+    def __call__(self, data: bytes) -> None:
+        """Watch a slice. Whoever watches events or messages is shown those instead.
+
+        It stands here because mypyc lays out an object that can be called differently, and a class
+        and its base have to agree.
+        """
 
     def failed(self, error: Exception) -> None:
         """The gateway shows no more: the answer cannot be read, or a watcher raised."""

@@ -21,12 +21,9 @@ _FACTS: Final = re.compile(rb'"(?:model|modelVersion|id|responseId)"\s*+:\s*+"[^
 
 
 class Whole(Watcher):
-    """A JSON document. always: decode it even where its bytes promise no counts, for its model.
+    """A JSON document. always: decode it even where its bytes promise no counts, for its model."""
 
-    document: what it decodes to, if it was decoded and speaks of an error.
-    """
-
-    __slots__ = ("_always", "_held", "_size", "_start", "document")
+    __slots__ = ("_always", "_held", "_size", "_start")
 
     def __init__(self, *, always: bool) -> None:
         super().__init__()
@@ -34,7 +31,6 @@ class Whole(Watcher):
         self._held: bytes | bytearray = b""
         self._start = b""
         self._size = 0
-        self.document: object = None
 
     def __call__(self, data: bytes) -> None:
         held = self._held
@@ -59,8 +55,7 @@ class Whole(Watcher):
         read_usage(document, self.usage)
         if isinstance(document, dict):
             self.is_pending = document.get("status") in ("queued", "in_progress")
-        if b'"error"' in held:
-            self.document = document
+        self.document = document
 
     def written(self) -> int:
         return text_bytes(bytes(self._held)) // BYTES_PER_TOKEN

@@ -169,3 +169,24 @@ def test_the_time_is_linear_however_the_stream_is_cut(piece_bytes: int) -> None:
 
     small = min(seconds(20_000) for _ in range(3)) + 0.001
     assert seconds(200_000) < 60 * small
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        *(b"data: b\n\n", b"event: e\ndata: b\n\n", b"\n\n", b": b\n\n", b"data: b\ndata: c\n\n"),
+        *(b"data: b\n\ndata: c\n\n", b"data: b\n\ndata: c", b"data: b\n\n\n\n", b"data: b\n"),
+        *(
+            b"data: b\r\n\r\n",
+            b"data: b\n\r\n",
+            b"data: \r\rb\n\n",
+            b"data: b",
+            b"\n",
+            b"",
+            b"e: x\n",
+        ),
+    ],
+)
+def test_a_slice_in_mid_stream_is_cut_as_the_whole_stream_is(piece):
+    raws, rest = split(b"data: a\n\n", piece)
+    assert (raws, rest) == split(b"data: a\n\n" + piece)

@@ -1,0 +1,137 @@
+"""What an attempt used in the end: what its answer said, and a guess at what it did not."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from gateway import (
+    BYTES_PER_TOKEN,
+    COMPLETE,
+    PROVIDER_ERROR,
+    Attempt,
+    Exchange,
+    Usage,
+    estimate_input,
+)
+
+from .later import Results, is_report
+from .watching import Watcher
+
+_DIGITS_MAX: Final = 15
+# Calls that name a model and use no tokens.
+_FREE: Final = re.compile(
+    rb"(?:/count_tokens|:countTokens|/input_tokens|/(?:de)?tokenize|/moderations|/assistants|/jobs"
+    rb"|/realtime/[a-z_]+|/api/(?:show|pull|push|create|delete|copy))$"
+)
+# Counts in fields: Bedrock's InvokeModel says them there for models that say none in their answer.
+_FIELDS: Final = (
+    (b"x-amzn-bedrock-input-token-count", "fresh_input"),
+    (b"x-amzn-bedrock-output-token-count", "output_text"),
+    (b"x-amzn-bedrock-cache-read-input-token-count", "cache_read"),
+    (b"x-amzn-bedrock-cache-write-input-token-count", "cache_write"),
+)
+_CODING: Final = frozenset({b"content-encoding"})
+# Text shrinks to a third or so, and the frames of events to next to nothing.
+_PACKED_BYTES_PER_TOKEN: Final = 2
+
+
+def settle(exchange: Exchange, watcher: Watcher | None) -> None:
+    """Note what each attempt used. watcher: who saw the last one's answer, if anybody did."""
+    attempts = exchange.attempts
+    if not attempts:
+        return
+    if len(attempts) > 1:
+        for attempt in attempts[:-1]:
+            attempt.usage = _unseen(exchange, attempt)
+    last = attempts[-1]
+    last.usage = _unseen(exchange, last) if watcher is None else _seen(exchange, last, watcher)
+
+
+def _seen(exchange: Exchange, attempt: Attempt, watcher: Watcher) -> Usage | None:
+    """What an answer that was watched says, and a guess at what it does not."""
+    usage = watcher.usage
+    try:
+        watcher.end()
+    except Exception as error:  # an answer that is no JSON, or was cut
+        usage.problem = usage.problem or f"not read: {error}"
+    if not usage.is_known:
+        _read_fields(attempt, usage)
+    if attempt.status != 101:
+        usage.reported = is_report(exchange.method, exchange.path, usage)
+        if usage.reported and exchange.model is None:
+            exchange.model = usage.model  # who asks again names none
+    if watcher.document is not None:
+        _note_error(exchange, watcher.document)
+    outcome = exchange.outcome
+    if outcome != COMPLETE and isinstance(watcher, Results):
+        usage = Usage()  # a part of a sum that can be read again
+        usage.problem = "not read to the end"
+        return usage
+    is_whole = outcome == COMPLETE or (usage.finish_reason is not None and usage.output is not None)
+    if (is_whole and usage.is_known) or watcher.is_pending or not _costs(exchange):
+        return usage
+    written = _written(exchange, attempt, watcher)
+    if outcome == PROVIDER_ERROR and not usage.is_known and not written:
+        return usage  # an error is all that came
+    usage.estimated = True
+    if usage.input is None:
+        usage.fresh_input = _asked(exchange, attempt)
+    if written and not watcher.is_counted:
+        usage.output_text = max(usage.output_text or 0, written - (usage.output_reasoning or 0))
+    return usage
+
+
+def _note_error(exchange: Exchange, document: object) -> None:
+    """An error inside a 200 is no success. The relay sees to those of streams."""
+    dialect = exchange.dialect
+    if exchange.outcome == COMPLETE and dialect is not None and dialect.error_in(document):
+        exchange.outcome = PROVIDER_ERROR
+
+
+def _written(exchange: Exchange, attempt: Attempt, watcher: Watcher) -> int:
+    if attempt.response_among(_CODING) and watcher.usage.problem is not None:
+        return exchange.bytes_sent // _PACKED_BYTES_PER_TOKEN  # it could not be unpacked
+    return watcher.written()
+
+
+def _read_fields(attempt: Attempt, usage: Usage) -> None:
+    if attempt.response is None:
+        return
+    for name, side in _FIELDS:
+        value = attempt.response.get(name)
+        if value is not None and value.isdigit() and len(value) <= _DIGITS_MAX:
+            setattr(usage, side, int(value))
+
+
+def _unseen(exchange: Exchange, attempt: Attempt) -> Usage | None:
+    """What an attempt used whose answer nobody read: nothing if it was never sent, or refused; else
+    what was asked was read, as far as we know.
+    """
+    if attempt.sent_ns is None or not _costs(exchange):
+        return None
+    if attempt.status is not None and attempt.status >= 400:
+        return None
+    usage = Usage()
+    usage.estimated = True
+    usage.fresh_input = _asked(exchange, attempt)
+    document = exchange.document
+    text = document.get("input") if isinstance(document, dict) else None
+    if isinstance(text, str) and exchange.path.endswith(b"/audio/speech"):
+        usage.details = {"input_characters": len(text)}
+    return usage
+
+
+def _asked(exchange: Exchange, attempt: Attempt) -> int:
+    body = exchange.body or attempt.body
+    return estimate_input(body) if body else exchange.bytes_received // BYTES_PER_TOKEN
+
+
+def _costs(exchange: Exchange) -> bool:
+    """Whether a request is one that a provider counts tokens for."""
+    if exchange.method != b"POST" or exchange.model is None:
+        return False
+    document = exchange.document
+    if isinstance(document, dict) and document.get("background") is True:
+        return False  # what it used is said when it is asked for
+    return _FREE.search(exchange.path.partition(b"?")[0]) is None
