@@ -478,11 +478,11 @@ class Line(Attempting):
 
     def _close(self) -> None:
         """Account, and let go of everything that points back here."""
-        exchange = self.exchange
-        coming = self.coming
+        exchange, coming = self.exchange, self.coming
         if exchange.outcome is None:
             self.settle(FAILED)
-        self._count_received()  # some may have come after the answer
+        if coming is not None:
+            exchange.bytes_received = coming.received  # some may have come after the answer
         if self._timer is not None:
             self._timer.cancel()
         answer = self._answer
