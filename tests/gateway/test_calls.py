@@ -279,11 +279,11 @@ def test_a_call_that_its_plugin_gives_up_is_aborted_and_its_parent_goes_on(how):
                     await self.gateway.call(exchange, CHILD)
             elif how == "timeout":
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(0.02):
+                    async with asyncio.timeout(0.5):
                         await self.gateway.call(exchange, CHILD)
             else:
                 task = asyncio.ensure_future(self.gateway.call(exchange, CHILD))
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.5)
                 task.cancel()
                 await asyncio.wait([task])
 

@@ -178,7 +178,11 @@ def test_what_was_said_is_found_judged_shown_and_deleted(house):
 @contextmanager
 def running(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command beside the test, not for longer than that."""
-    with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE) as process:
+    # Tests in the background of a shell ignore Ctrl-C, and what they start would too.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE)
+    signal.signal(signal.SIGINT, before)
+    with process:
         try:
             yield process
         finally:
