@@ -244,8 +244,10 @@ def test_a_worker_that_is_killed_orphans_its_own_and_no_row_of_the_living(upstre
     with running_gateway(config) as gateway:
 
         async def work() -> None:
-            for _ in range(kills):
+            for n in range(kills):
                 await asyncio.sleep(0.4)
+                # One that dies before it is ready never says that it is.
+                await asyncio.to_thread(gateway.wait_for_log, "worker_ready", 2 + n, 30)
                 workers = psutil.Process(gateway.pid).children()
                 random.choice(workers).kill()
             await asyncio.sleep(0.8)
