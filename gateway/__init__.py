@@ -3,6 +3,8 @@
 from gateway import Exchange, Reply, hookimpl
 """
 
+from gateway.bearer import consume, credential_of, is_known, unauthorized
+from gateway.dialects.loose import has
 from gateway.entry import closing_entry, opening_entry
 from gateway.errors import CallerFault, GatewayError, OwnFault, StartError, UpstreamFault
 from gateway.exchange import (
@@ -32,8 +34,10 @@ from gateway.migrating import (
     migrate_sqlite,
 )
 from gateway.query import ErrorAnswer, read_query
+from gateway.rates import Rate, parse_rate
 from gateway.reading import read as read_usage
 from gateway.reply import Head, Reply
+from gateway.scopes import Subject, check_scopes, subject_of
 from gateway.secret import Secret, scrub
 from gateway.splice import get_span, remove, set_value
 from gateway.sse import Event, Splitter
@@ -72,6 +76,7 @@ __all__ = [
     "Identity",
     "LineWriter",
     "OwnFault",
+    "Rate",
     "Reply",
     "Request",
     "Route",
@@ -81,14 +86,20 @@ __all__ = [
     "Skip",
     "Splitter",
     "StartError",
+    "Subject",
     "Target",
     "UpstreamFault",
     "Usage",
+    "check_scopes",
     "closing_entry",
+    "consume",
+    "credential_of",
     "estimate_input",
     "get_logger",
     "get_span",
+    "has",
     "hookimpl",
+    "is_known",
     "look_at_postgres",
     "look_at_sqlite",
     "may_tell",
@@ -97,6 +108,7 @@ __all__ = [
     "now_ms",
     "opening_entry",
     "parse_duration",
+    "parse_rate",
     "parse_size",
     "parse_time",
     "read_query",
@@ -106,4 +118,6 @@ __all__ = [
     "scrub",
     "server_timing",
     "set_value",
+    "subject_of",
+    "unauthorized",
 ]

@@ -51,14 +51,22 @@ class Line(Protocol):
 
 
 class Identity:
-    """Who is calling, as far as an `authenticate` hook knows. Empty without one."""
+    """Who is calling, as far as an `authenticate` hook knows. Empty without one.
 
-    __slots__ = ("key_id", "metadata", "team", "user")
+    rates, budgets: limits that came with it, each whose it is ("key", "team" or "user") and its
+    text: ("key", "50/min"), ("team", "200 USD/month"). tags: words to find it by.
+    """
+
+    __slots__ = ("budgets", "key_id", "metadata", "name", "rates", "tags", "team", "user")
 
     def __init__(self) -> None:
         self.key_id: str | None = None
+        self.name: str | None = None
         self.team: str | None = None
         self.user: str | None = None
+        self.rates: tuple[tuple[str, str], ...] = ()
+        self.budgets: tuple[tuple[str, str], ...] = ()
+        self.tags: tuple[str, ...] = ()
         self.metadata: dict[str, str | int | float | bool] = {}
 
 
@@ -200,6 +208,7 @@ class Exchange:
         "notes",
         "outcome",
         "parent_id",
+        "passed",
         "path",
         "peer",
         "plan",
@@ -224,6 +233,7 @@ class Exchange:
         self.version = version  # "1.1" or "1.0"
         self._headers = headers
         self.peer = peer  # who calls: "127.0.0.1:50312", "unix", or "call" for a child
+        self.passed: Passed | None = None  # of `headers` those that may go up, on a running line
         self.controls: dict[bytes, bytes] | None = None  # our own request fields, by name
         self.prefix: bytes = b"weir-"  # the prefix this caller writes them with
         self.parent_id: str | None = None  # of a child made by `gateway.call`

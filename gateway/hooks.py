@@ -9,6 +9,8 @@ may be `async def`; where it has nothing to wait for, a plain `def` is the same 
 
 from __future__ import annotations
 
+import difflib
+import inspect
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Protocol
@@ -157,3 +159,37 @@ NAMES = (
     "answer", "rewrite", "tap", "settle", "account",
 )  # fmt: skip
 REVERSED = frozenset({"answer", "rewrite"})
+
+
+def is_marked(method: object) -> bool:
+    """Whether a method is a hook: `@hookimpl` stands above it."""
+    return callable(method) and isinstance(getattr(method, f"{PROJECT}_impl", None), dict)
+
+
+def faults_in(name: str, method: Callable[..., Any]) -> list[str]:
+    """What is wrong with a marked method of a plugin; each text names the hook."""
+    if name not in NAMES:
+        near = difflib.get_close_matches(name, NAMES, n=1)
+        return [f"unknown hook {name}" + (f"; did you mean {near[0]}?" if near else "")]
+    options = getattr(method, f"{PROJECT}_impl")
+    if any(
+        options.get(key) for key in ("wrapper", "hookwrapper", "tryfirst", "trylast", "specname")
+    ):
+        return [f"hook {name}: @hookimpl takes no options here; the order is that of `enabled`"]
+    wanted = globals()[name]
+    texts = []
+    given = [parameter for parameter in inspect.signature(method).parameters if parameter != "self"]
+    names = list(inspect.signature(wanted).parameters)
+    if given != names:
+        texts.append(
+            f"hook {name}: takes (self, {', '.join(names)}), "
+            f"this one ({', '.join(['self', *given])})"
+        )
+    if name == "lifespan":
+        if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
+            texts.append("hook lifespan: put @asynccontextmanager under @hookimpl")
+    elif inspect.isgeneratorfunction(method) or inspect.isasyncgenfunction(method):
+        texts.append(f"hook {name}: must be a function, it may not yield")
+    elif not inspect.iscoroutinefunction(wanted) and inspect.iscoroutinefunction(method):
+        texts.append(f"hook {name}: must be a plain `def`, it may not await")
+    return texts

@@ -34,7 +34,7 @@ from gateway.exchange import (
 )
 from gateway.headers import Headers
 from gateway.log import get
-from gateway.opening import BODILESS, STARTS_TEXT, is_event_stream, opened, shown_whole
+from gateway.opening import BODILESS, STARTS_TEXT, is_event_stream, is_json, opened, shown_whole
 from gateway.outlet import Null
 from gateway.relay import COPY_BYTES_MAX, Relay
 from gateway.reply import Head, Reply
@@ -188,7 +188,7 @@ class Line(Attempting):
         exchange, limits = self.exchange, self.gateway.config.limits
         if reads == "json":
             kinds = self.screened.passed.among(_KIND)
-            if not kinds or b"json" not in kinds[0][1].lower():
+            if not kinds or not is_json(kinds[0][1]):
                 return
         body = self.whole
         if self.coming is not None:

@@ -98,6 +98,11 @@ def is_event_stream(kind: bytes | None) -> bool:
     return kind is not None and kind[: len(EVENT_STREAM)].lower() == EVENT_STREAM
 
 
+def is_json(kind: bytes) -> bool:
+    """Whether a Content-Type says that a body is JSON, plain or of some kind."""
+    return kind == b"application/json" or b"json" in kind.lower()
+
+
 def _watching(
     line: Line,
     answer: Answer | None,
@@ -165,9 +170,10 @@ def _made(line: Line, hooks: tuple[Hook, ...]) -> list[Any]:
 
 def taps_of(line: Line) -> tuple[list[Any], list[Any]]:
     """Who watches the upstream's side, and who the caller's."""
-    sides: tuple[list[Any], list[Any]] = ([], [])
+    upstream: list[Any] = []
+    caller: list[Any] = []
     for hook in line.exchange.plan.tap:
-        for taps, side in zip(sides, ("upstream", "caller"), strict=True):
+        for side in hook.sides:
             try:
                 tap = hook.call(line.exchange, side)
             except Exception as error:  # what only watches is contained
@@ -175,8 +181,8 @@ def taps_of(line: Line) -> tuple[list[Any], list[Any]]:
                 continue
             if tap is not None:
                 line.owns(hook, tap)
-                taps.append(tap)
-    return sides
+                (upstream if side == "upstream" else caller).append(tap)
+    return upstream, caller
 
 
 def _wants_events(*watchers: list[Any]) -> bool:

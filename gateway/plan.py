@@ -13,24 +13,35 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway import hooks
+from gateway.bearer import refuse_unknown
 
 if TYPE_CHECKING:
     from gateway.plugins import LoadedPlugin
 
 # The hooks of the line; the other two belong to the process.
 ON_THE_LINE: Final = hooks.NAMES[2:]
+SIDES: Final = ("upstream", "caller")
 
 
 class Hook:
     """A plugin's function for one hook of the line.
 
-    waits: calling it gives an awaitable. place: the plugin's, in `Plan.plugins`.
+    waits: calling it gives an awaitable. place: the plugin's, in `Plan.plugins`. sides: of an
+    answer, which a `tap` may want to watch (a plugin's `watches` names the one).
     """
 
-    __slots__ = ("call", "phase", "place", "plugin", "waits")
+    __slots__ = ("call", "phase", "place", "plugin", "sides", "waits")
 
-    def __init__(self, call: Callable[..., Any], plugin: str, phase: str, place: int) -> None:
+    def __init__(
+        self,
+        call: Callable[..., Any],
+        plugin: str,
+        phase: str,
+        place: int,
+        watches: str | None = None,
+    ) -> None:
         self.call = call
+        self.sides = SIDES if watches is None else (watches,)
         self.plugin = plugin
         self.phase = phase
         self.place = place
@@ -81,7 +92,7 @@ class Plan:
         self.settings = settings
         self.header_prefixes = header_prefixes
         self.measures = any(plugin.measures for plugin in loaded)
-        self.authenticate = self._compile("authenticate")
+        self.authenticate = self._compile("authenticate") + self._guard()
         self.prepare = self._compile("prepare")
         self.lookup = self._compile("lookup")
         self.limit = self._compile("limit")
@@ -112,11 +123,20 @@ class Plan:
 
     def _compile(self, name: str) -> tuple[Hook, ...]:
         found = [
-            Hook(getattr(plugin.instance, name), plugin.name, name, place)
+            Hook(getattr(plugin.instance, name), plugin.name, name, place, plugin.watches)
             for place, plugin in enumerate(self._loaded)
             if name in plugin.hooks and name not in self._idle(plugin)
         ]
         return tuple(reversed(found) if name in hooks.REVERSED else found)
+
+    def _guard(self) -> tuple[Hook, ...]:
+        """What comes after all that say who calls, where one of the plugins does."""
+        names = [
+            (place, plugin.name) for place, plugin in enumerate(self._loaded) if plugin.identifies
+        ]
+        return tuple(
+            Hook(refuse_unknown, name, "authenticate", place) for place, name in names[-1:]
+        )
 
     def _idle(self, plugin: LoadedPlugin) -> Collection[str]:
         """The hooks that have nothing to do for this gateway, as the plugin says of its settings

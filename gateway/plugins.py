@@ -27,14 +27,17 @@ from gateway.convert import ConfigErrors, Problem, convert_table
 from gateway.plan import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from gateway.config import Config
 
 BUNDLED: Final = "plugins"
 GROUP: Final = "weir.plugins"
-READS: Final = (None, "json", "all")
-FAILS: Final = ("open", "closed")
+CHOICES: Final = {
+    "reads": (None, "json", "all"),
+    "watches": (None, "upstream", "caller"),
+    "fails": ("open", "closed"),
+}
 MAIN: Final = "default"  # the gateway of those requests that name none
 
 
@@ -50,6 +53,7 @@ class LoadedPlugin:
         "config_type",
         "fails",
         "hooks",
+        "identifies",
         "instance",
         "last_in",
         "measures",
@@ -57,6 +61,7 @@ class LoadedPlugin:
         "name",
         "reads",
         "source",
+        "watches",
     )
 
     def __init__(self, name: str, source: str, module: ModuleType) -> None:
@@ -67,12 +72,14 @@ class LoadedPlugin:
         self.instance: Any = None
         kind = module.Plugin
         self.reads: str | None = getattr(kind, "reads", None)
+        self.watches: str | None = getattr(kind, "watches", None)
         self.fails: str = getattr(kind, "fails", "closed")
         self.measures: bool = getattr(kind, "measures", False)
+        self.identifies: bool = getattr(kind, "identifies", False)
         self.after: tuple[str, ...] = getattr(kind, "after", ())
         self.last_in: tuple[str, ...] = getattr(kind, "last_in", ())
         self.hooks: tuple[str, ...] = tuple(
-            name for name in hooks.NAMES if _is_marked(getattr(kind, name, None))
+            name for name in hooks.NAMES if hooks.is_marked(getattr(kind, name, None))
         )
 
     @property
@@ -93,9 +100,7 @@ class Registry:
 
 
 def discover() -> dict[str, str]:
-    """Every plugin that could be enabled by name, and where it would come from. Imports none of
-    them.
-    """
+    """Every plugin that could be enabled by name, and where from. Imports none of them."""
     found = {
         point.name: f"entry point {point.value}"
         for point in importlib.metadata.entry_points(group=GROUP)
@@ -245,46 +250,18 @@ def check(plugin: LoadedPlugin) -> list[Problem]:
     texts = []
     for name in dir(kind):
         method = getattr(kind, name)
-        if name in hooks.NAMES and callable(method) and not _is_marked(method):
+        if name in hooks.NAMES and callable(method) and not hooks.is_marked(method):
             texts.append(f"hook {name}: the method is not marked; put @hookimpl above it")
-        elif _is_marked(method):
-            texts.extend(_check_hook(name, method))
-    if plugin.reads not in READS:
-        texts.append(f"reads = {plugin.reads!r}: wanted None, 'json' or 'all'")
+        elif hooks.is_marked(method):
+            texts.extend(hooks.faults_in(name, method))
+    for attribute, choices in CHOICES.items():
+        if (found := getattr(plugin, attribute)) not in choices:
+            *most, last = map(repr, choices)
+            texts.append(f"{attribute} = {found!r}: wanted {', '.join(most)} or {last}")
     texts.extend(order.faults_in(plugin))
-    if plugin.fails not in FAILS:
-        texts.append(f"fails = {plugin.fails!r}: wanted 'open' or 'closed'")
     if not (inspect.isclass(plugin.config_type) and issubclass(plugin.config_type, msgspec.Struct)):
         texts.append("Config is not a msgspec.Struct")
     return [Problem(where, f'plugin "{plugin.name}": {text}') for text in texts]
-
-
-def _check_hook(name: str, method: Callable[..., Any]) -> list[str]:
-    if name not in hooks.NAMES:
-        near = difflib.get_close_matches(name, hooks.NAMES, n=1)
-        return [f"unknown hook {name}" + (f"; did you mean {near[0]}?" if near else "")]
-    options = getattr(method, f"{hooks.PROJECT}_impl")
-    if any(
-        options.get(key) for key in ("wrapper", "hookwrapper", "tryfirst", "trylast", "specname")
-    ):
-        return [f"hook {name}: @hookimpl takes no options here; the order is that of `enabled`"]
-    wanted = getattr(hooks, name)
-    texts = []
-    given = [parameter for parameter in inspect.signature(method).parameters if parameter != "self"]
-    names = list(inspect.signature(wanted).parameters)
-    if given != names:
-        texts.append(
-            f"hook {name}: takes (self, {', '.join(names)}), "
-            f"this one ({', '.join(['self', *given])})"
-        )
-    if name == "lifespan":
-        if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
-            texts.append("hook lifespan: put @asynccontextmanager under @hookimpl")
-    elif inspect.isgeneratorfunction(method) or inspect.isasyncgenfunction(method):
-        texts.append(f"hook {name}: must be a function, it may not yield")
-    elif not inspect.iscoroutinefunction(wanted) and inspect.iscoroutinefunction(method):
-        texts.append(f"hook {name}: must be a plain `def`, it may not await")
-    return texts
 
 
 def _twice(plugin: LoadedPlugin, others: Iterable[LoadedPlugin]) -> list[Problem]:
@@ -297,10 +274,6 @@ def _twice(plugin: LoadedPlugin, others: Iterable[LoadedPlugin]) -> list[Problem
         for other in others
         if other.name == plugin.name
     ]
-
-
-def _is_marked(method: object) -> bool:
-    return callable(method) and isinstance(getattr(method, f"{hooks.PROJECT}_impl", None), dict)
 
 
 def _check_tables(config: Config, known: set[str], problems: list[Problem]) -> None:

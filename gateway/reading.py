@@ -39,7 +39,6 @@ _ELSEWHERE: Final = frozenset(
 _ANSWERS: Final = (None, "message", "message-start", "message-end")
 _REASONS: Final = ("stop_reason", "finish_reason", "stopReason", "done_reason", "completionReason")
 _REASONS_WITHIN: Final = (
-    ("choices", "finish_reason"),
     ("candidates", "finishReason"),
     ("results", "completionReason"),
     ("outputs", "stop_reason"),
@@ -97,6 +96,11 @@ def _read_part(document: dict[str, object], usage: Usage) -> None:
 
 
 def _finish_reason(document: dict[str, object]) -> str | None:
+    choices = document.get("choices")  # most documents have these
+    if isinstance(choices, list) and choices:
+        found = choices[-1].get("finish_reason") if isinstance(choices[-1], dict) else None
+        if isinstance(found, str) and found:
+            return found
     for name in _REASONS:
         found = document.get(name)
         if isinstance(found, str) and found:

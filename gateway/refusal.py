@@ -129,7 +129,7 @@ class Screen:
         absolute = _ABSOLUTE.fullmatch(target)
         if absolute is not None:
             target = exchange.target = exchange.path = absolute[2]
-        if target[:1] != b"/" or b"#" in target or exchange.method == b"CONNECT":
+        if target[:1] != b"/" or target.find(b"#") >= 0 or exchange.method == b"CONNECT":
             raise Refusal(*_bad_target(exchange))
         _remember(self._targets, target)
         found = Screened()

@@ -18,11 +18,12 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from gateway.dialects.loose import has
+
 # No provider sends events near this size; what is larger is passed on in pieces, unread, because a
 # stream without blank lines must not fill the memory.
 EVENT_BYTES_MAX: Final = 16 * 1024 * 1024
 
-_LF: Final = ord("\n")
 _BOM: Final = b"\xef\xbb\xbf"
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 # A line end and a blank line after it. There may be nothing before the first: blank lines in a row
@@ -74,7 +75,7 @@ class Event:
 
     def _read(self, raw: bytes) -> None:
         # Nearly all events are this one line, so it is worth not splitting.
-        if raw.startswith(b"data: ") and raw.find(b"\n") == len(raw) - 2 and b"\r" not in raw:
+        if raw.startswith(b"data: ") and raw.find(b"\n") == len(raw) - 2 and raw.find(b"\r") < 0:
             self._data = raw[6:-2]
             return
         lines: list[bytes] = []
@@ -148,10 +149,12 @@ class Splitter:
         size = len(data)
         if not 2 <= size <= self.event_bytes_max:
             return False
-        end = data.find(b"\n")
-        if end >= 0 and end + 2 < size and data[end + 1] != _LF:
-            end = data.find(b"\n", end + 1)
-        return end == size - 2 and data[end + 1] == _LF and data.find(b"\r") < 0
+        rest = data.partition(b"\n")[2]  # quicker than `find`: see dialects.loose.has
+        if rest != b"\n":
+            if rest[:1] == b"\n":
+                return False
+            rest = rest.partition(b"\n")[2]
+        return rest == b"\n" and not has(data, b"\r")
 
     def _emit(self, raw: bytes, events: list[Event]) -> None:
         if self._oversized or len(raw) > self.event_bytes_max:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from gateway.dialects.loose import has
+
 
 class Usage:
     """What one attempt used. Counts and facts are None until somebody says them.
@@ -142,13 +144,13 @@ def may_tell(raw: bytes) -> bool:
 
     Streams that were asked for usage say `"usage":null` and `"finish_reason":null` in every chunk.
     """
-    if b'"usage' in raw:
+    if has(raw, b'"usage'):
         named = raw.count(b'"usage')
         if named != raw.count(b'"usage":null') and named != raw.count(b'"usage": null'):
             return True
-    if b'eason"' in raw:
+    if has(raw, b'eason"'):
         named = raw.count(b'eason"')
         if named != raw.count(b'_reason":null') and named != raw.count(b'_reason": null'):
             return True
     # prompt_token_count, TokenCount, eval_count; a response in its last event; Cohere's.
-    return b'ount"' in raw or b'"response"' in raw or b"billed_units" in raw
+    return has(raw, b'ount"') or has(raw, b'"response"') or has(raw, b"billed_units")

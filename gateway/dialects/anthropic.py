@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 import orjson
 
-from gateway.dialects.loose import at, decode, error_text, items, string
+from gateway.dialects.loose import at, decode, error_text, has, items, string
 
 if TYPE_CHECKING:
     from gateway.sse import Event
@@ -49,7 +49,7 @@ def streams(document: object, path: bytes) -> bool:
 
 def is_end(event: Event) -> bool:
     raw = event.raw
-    if b'"message_stop"' in raw or b'"error"' in raw:
+    if has(raw, b'"message_stop"') or has(raw, b'"error"'):
         return string(decode(event.data), "type") in ("message_stop", "error")
     return False
 

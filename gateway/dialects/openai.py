@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from gateway.dialects.loose import at, decode, error_text, items, string
+from gateway.dialects.loose import at, decode, error_text, has, items, string
 
 if TYPE_CHECKING:
     from gateway.sse import Event
@@ -46,9 +46,12 @@ def streams(document: object, path: bytes) -> bool:  # noqa: ARG001
 
 def is_end(event: Event) -> bool:
     raw = event.raw
-    if b"[DONE]" in raw and event.data.startswith(b"[DONE]"):
+    is_error = has(raw, b'"error"')
+    if not is_error and has(raw, b'"choices":'):
+        return False  # nearly all
+    if has(raw, b"[DONE]") and event.data.startswith(b"[DONE]"):
         return True
-    if b'"error"' in raw or b'.done"' in raw or b'.completed"' in raw:
+    if is_error or has(raw, b'.done"') or has(raw, b'.completed"'):
         document = decode(event.data)
         return string(document, "type") in _END_TYPES or error_in(document) is not None
     return False

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from gateway.dialects.loose import at, decode, error_text, items, string
+from gateway.dialects.loose import at, decode, error_text, has, items, string
 
 if TYPE_CHECKING:
     from gateway.sse import Event
@@ -40,19 +40,22 @@ def streams(document: object, path: bytes) -> bool:
 
 def is_end(event: Event) -> bool:
     raw = event.raw
+    line = raw.partition(b"\n")[0]
+    if line[-6:] == b".delta" and line[:6] == b"event:":
+        return False  # nearly all
     # Decoding is for the few events that can be the end; early ones hold a null `error` member.
     if (
-        b'"response.completed"' in raw
-        or b'"error"' in raw
-        or b'"response.incomplete"' in raw
-        or b'"response.failed"' in raw
-        or b'"response.cancelled"' in raw
+        has(raw, b'"response.completed"')
+        or has(raw, b'"error"')
+        or has(raw, b'"response.incomplete"')
+        or has(raw, b'"response.failed"')
+        or has(raw, b'"response.cancelled"')
     ):
         document = decode(event.data)
         return (
             string(document, "type") in _END_TYPES or error_text(at(document, "error")) is not None
         )
-    return b"[DONE]" in raw and event.data.startswith(b"[DONE]")
+    return has(raw, b"[DONE]") and event.data.startswith(b"[DONE]")
 
 
 def error_in(document: object) -> str | None:

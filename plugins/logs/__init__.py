@@ -81,6 +81,7 @@ class Plugin:
 
     after = ("usage", "cost")
     reads = "json"
+    watches = "caller"
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -125,7 +126,7 @@ class Plugin:
     @hookimpl
     def tap(self, exchange: Exchange, side: str) -> Collector | None:
         writer = self._writer
-        if side != "caller" or writer is None:
+        if writer is None:
             return None
         config: Config = exchange.settings[NAME]
         if not _wants(exchange, config, config.payload, PAYLOAD) or not _wants(

@@ -11,16 +11,19 @@ for before (a poll, a batch's results) is marked `reported`.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import msgspec
 
-from gateway import Attempt, Exchange, hookimpl
+from gateway import Attempt, Exchange, Gateway, StartError, hookimpl
 
 from .asking import Stripper, asked, asks_already
 from .choosing import EVENT_STREAM, kind_of, watcher_of
+from .later import Prices
 from .settling import settle
-from .watching import Watcher
+from .watching import Note
 
 NAME: Final = "usage"
 _CODING: Final = frozenset({b"content-encoding"})
@@ -36,29 +39,27 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ask: bool = True
 
 
-class _Note:
-    """Of one exchange: who watches, and whether we asked in the caller's place."""
-
-    __slots__ = ("asked", "watcher")
-
-    def __init__(self) -> None:
-        self.asked = False
-        self.watcher: Watcher | None = None
-
-
 class Plugin:
     """See the module's docstring."""
 
     reads = "json"
+    watches = "upstream"
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self._gateway: Gateway | None = None
+
+    @hookimpl
+    @asynccontextmanager
+    async def lifespan(self, gateway: Gateway) -> AsyncIterator[None]:
+        self._gateway = gateway
+        yield
 
     @hookimpl
     def send(self, exchange: Exchange, attempt: Attempt) -> None:
         if not exchange.streaming:
             return
-        note = exchange.notes[NAME] = _Note()
+        note = exchange.notes[NAME] = Note()
         body = attempt.body
         if (
             body is None
@@ -92,13 +93,13 @@ class Plugin:
 
     @hookimpl
     def tap(self, exchange: Exchange, side: str) -> Any:
-        if side != "upstream" or not exchange.attempts:
+        if not exchange.attempts:
             return None
-        watcher = watcher_of(exchange, exchange.attempts[-1])
+        watcher = watcher_of(exchange, exchange.attempts[-1], self._prices)
         if watcher is not None:
             note = exchange.notes.get(NAME)
             if note is None:
-                note = exchange.notes[NAME] = _Note()
+                note = exchange.notes[NAME] = Note()
             note.watcher = watcher
         return watcher
 
@@ -106,3 +107,13 @@ class Plugin:
     def settle(self, exchange: Exchange) -> None:
         note = exchange.notes.get(NAME)
         settle(exchange, None if note is None else note.watcher)
+
+    def _prices(self) -> Prices | None:
+        """What a plugin that stands behind this one says of prices, if there is one."""
+        if self._gateway is None:
+            return None
+        try:
+            found: Prices = self._gateway.require("prices")
+        except StartError:
+            return None
+        return found

@@ -6,7 +6,8 @@ Each report of the same answer bears the same id, so that whoever bills counts i
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Protocol
 
 import orjson
 
@@ -33,22 +34,54 @@ def is_report(method: bytes, path: bytes, usage: Usage) -> bool:
     if method == b"GET":
         return True
     named = None if usage.response_id is None else usage.response_id.encode()
-    return named is not None and named in path and named in path.partition(b"?")[0].split(b"/")
+    if named is None or path.find(named) < 0:
+        return False
+    return named in path.partition(b"?")[0].split(b"/")
+
+
+class Price(Protocol):
+    """What a model costs, as another plugin lends it."""
+
+    @property
+    def source(self) -> str: ...
+
+    def cost(self, usage: Usage) -> int | None: ...
+
+
+class Prices(Protocol):
+    """The capability `prices`."""
+
+    def price(self, provider: str, model: str, gateway: str = "default") -> Price | None: ...
 
 
 class Results(Lines):
-    """The lines of a batch, one answer each: OpenAI's, Anthropic's, Gemini's. Their sum counts."""
+    """The lines of a batch, one answer each: OpenAI's, Anthropic's, Gemini's. Their sum counts.
 
-    __slots__ = ("_id",)
+    price: of a model, by its name. Each line has its own: another model may have answered, and a
+    long answer has another price than many short ones. Where one of them is not known, the sum has
+    none, and no model that it could be priced by.
+    """
 
-    def __init__(self, identity: str) -> None:
+    __slots__ = ("_id", "_is_mixed", "_is_priced", "_is_unpriced", "_model", "_price")
+
+    def __init__(self, identity: str, price: Callable[[str], Price | None] | None = None) -> None:
         super().__init__()
         self._id = identity
+        self._price = price
+        self._model: str | None = None
+        self._is_mixed = False
+        self._is_priced = False  # a line's model has a price
+        self._is_unpriced = False  # the cost of a line is not known
 
     def end(self) -> None:
         super().end()
-        self.usage.response_id = self._id
-        self.usage.finish_reason = None
+        usage = self.usage
+        usage.response_id = self._id
+        usage.finish_reason = None
+        if self._is_unpriced:
+            usage.cost_nanousd = usage.prices = None
+        if self._is_mixed or (self._is_priced and self._is_unpriced):
+            usage.model = None
 
     def _line(self, line: bytes) -> None:
         if line[:1] != b"{" or b"oken" not in line:
@@ -59,8 +92,24 @@ class Results(Lines):
             part = document.get(holder)
             if isinstance(part, dict):
                 read_usage(part.get(member, part), answer)
-        if answer.is_known:
-            if self.usage.model not in (None, answer.model):
-                self.usage.problem = "lines of more than one model"
-            self.usage.add(answer)
-            self.usage.tier = "batch"
+        if not answer.is_known:
+            return
+        usage = self.usage
+        if usage.is_known and answer.model != self._model:
+            self._is_mixed = True
+            usage.problem = "lines of more than one model"
+        self._model = answer.model
+        answer.tier = "batch"
+        self._charge(answer)
+        usage.add(answer)
+
+    def _charge(self, answer: Usage) -> None:
+        if self._price is None:
+            return
+        price = None if answer.model is None else self._price(answer.model)
+        if price is not None:
+            self._is_priced = True
+            answer.cost_nanousd = price.cost(answer)
+            answer.prices = price.source
+        if answer.cost_nanousd is None:
+            self._is_unpriced = True

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from gateway import Usage, may_tell, read_usage
+from gateway import Usage, has, may_tell, read_usage
 
 from .aws import MessageSplitter, inner_of
 from .guessing import Written
@@ -67,6 +67,16 @@ class Watcher:
     def written(self) -> int:
         """Guess the tokens that were seen."""
         return 0
+
+
+class Note:
+    """Of one exchange: who watches, and whether we asked in the caller's place."""
+
+    __slots__ = ("asked", "watcher")
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.watcher: Watcher | None = None
 
 
 class Streamed(Watcher):
@@ -131,7 +141,7 @@ class Events(Streamed):
         if self._likeness.holds(raw):
             self._written.part(raw)
             return
-        is_part = b'elta":' in raw or b'"choices"' in raw or b'"candidates"' in raw
+        is_part = has(raw, b'elta":') or has(raw, b'"choices"') or has(raw, b'"candidates"')
         if is_part:
             self._written.part(raw)
         if may_tell(raw) or (self._looks > 0 and self.usage.model is None):

@@ -7,7 +7,7 @@ from typing import Final
 
 import orjson
 
-from gateway import BYTES_PER_TOKEN, may_tell, read_usage
+from gateway import BYTES_PER_TOKEN, has, may_tell, read_usage
 
 from .guessing import text_bytes
 from .watching import Watcher
@@ -55,7 +55,8 @@ class Whole(Watcher):
         read_usage(document, self.usage)
         if isinstance(document, dict):
             self.is_pending = document.get("status") in ("queued", "in_progress")
-        self.document = document
+        if has(held, b'"error"'):
+            self.document = document
 
     def written(self) -> int:
         return text_bytes(bytes(self._held)) // BYTES_PER_TOKEN

@@ -279,6 +279,17 @@ def test_a_body_that_is_only_watched_keeps_its_length():
     assert sees.asked == ["upstream", "caller"]
 
 
+@pytest.mark.parametrize("side", ["upstream", "caller"])
+def test_a_plugin_that_watches_one_side_is_not_asked_for_the_other(side):
+    class One(Sees):
+        watches = side
+
+    one = One("upstream", "caller")
+    sent(answers(b"hello"), one)
+
+    assert (one.asked, one.seen) == ([side], {side: [b"hello"]})
+
+
 def test_rewriters_unwind_the_order_and_taps_stand_around_them():
     sees = Sees("upstream", "caller")
 

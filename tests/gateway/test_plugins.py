@@ -199,6 +199,7 @@ FAULTS = {
         "hook lifespan: put @asynccontextmanager under @hookimpl",
     ),
     "reads": ("reads = 'body'", "reads = 'body': wanted None, 'json' or 'all'"),
+    "watches": ("watches = 'both'", "watches = 'both': wanted None, 'upstream' or 'caller'"),
     "fails": ("fails = 'soft'", "fails = 'soft': wanted 'open' or 'closed'"),
 }
 
