@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MODULES = (
     "asking",
     "attempting",
+    "bearer",
     "body",
     "caller",
     "chunks",

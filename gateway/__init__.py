@@ -34,13 +34,17 @@ from gateway.migrating import (
     migrate_sqlite,
 )
 from gateway.query import ErrorAnswer, read_query
-from gateway.rates import Rate, parse_rate
+from gateway.rates import Rate, check_budget, parse_rate
 from gateway.reading import read as read_usage
+from gateway.redis_link import RedisLink, Script, StoreLost
+from gateway.redis_link import check_address as check_store_address
 from gateway.reply import Head, Reply
 from gateway.scopes import Subject, check_scopes, subject_of
-from gateway.secret import Secret, scrub
-from gateway.splice import get_span, remove, set_value
+from gateway.secret import Secret, resolve, scrub
+from gateway.splice import get_span, member_names, remove, set_value
+from gateway.sqlite import BUSY_S, open_sqlite, sqlite_faults, sqlite_transaction
 from gateway.sse import Event, Splitter
+from gateway.stores import ID_MAX, StoreAway, StoreRefused, id_after, id_at, open_store
 from gateway.summary import record, server_timing
 from gateway.times import now_ms, parse_time
 from gateway.units import Duration, Size, parse_duration, parse_size
@@ -48,11 +52,13 @@ from gateway.usage import BYTES_PER_TOKEN, Usage, estimate_input, may_tell
 from gateway.views import KEEP, SKIP, Again, Skip
 
 __all__ = [
+    "BUSY_S",
     "BYTES_PER_TOKEN",
     "CACHED",
     "CLIENT_ABORT",
     "COMPLETE",
     "FAILED",
+    "ID_MAX",
     "KEEP",
     "PROVIDER_ERROR",
     "REFUSED",
@@ -77,20 +83,27 @@ __all__ = [
     "LineWriter",
     "OwnFault",
     "Rate",
+    "RedisLink",
     "Reply",
     "Request",
     "Route",
     "SchemaFault",
+    "Script",
     "Secret",
     "Size",
     "Skip",
     "Splitter",
     "StartError",
+    "StoreLost",
+    "StoreAway",
+    "StoreRefused",
     "Subject",
     "Target",
     "UpstreamFault",
     "Usage",
+    "check_budget",
     "check_scopes",
+    "check_store_address",
     "closing_entry",
     "consume",
     "credential_of",
@@ -99,13 +112,18 @@ __all__ = [
     "get_span",
     "has",
     "hookimpl",
+    "id_after",
+    "id_at",
     "is_known",
     "look_at_postgres",
     "look_at_sqlite",
     "may_tell",
+    "member_names",
     "migrate_postgres",
     "migrate_sqlite",
     "now_ms",
+    "open_sqlite",
+    "open_store",
     "opening_entry",
     "parse_duration",
     "parse_rate",
@@ -115,9 +133,12 @@ __all__ = [
     "read_usage",
     "record",
     "remove",
+    "resolve",
     "scrub",
     "server_timing",
     "set_value",
+    "sqlite_faults",
+    "sqlite_transaction",
     "subject_of",
     "unauthorized",
 ]

@@ -75,6 +75,8 @@ class Asking(Strand):
                 reply = hook.call(exchange)
                 if hook.waits:
                     reply = await reply
+                elif reply is not None and asyncio.iscoroutine(reply):
+                    reply = await self.apart(reply)
             except (Exception, asyncio.CancelledError) as error:
                 reply = None
                 self._excuse(hook, error, may_go_on=fails_open)

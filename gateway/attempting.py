@@ -52,6 +52,7 @@ class Attempting(Asking):
     ) -> None:
         super().__init__(gateway, exchange)
         self.screened = screened
+        exchange.passed = screened.passed
         self.whole: bytes | None = None
         self.coming: RequestBody | None = None
         if isinstance(body, bytes):
@@ -203,13 +204,11 @@ class Attempting(Asking):
         it.
         """
         consumed = self.exchange.consumed
+        if consumed:
+            attempt.came = attempt.came.without(consumed)
         if self.exchange.plan.reworks:
             plain = attempt.came.replaced(_CODINGS, b"identity")
             if plain is not None:
                 attempt.came = plain
             else:
                 attempt.headers.set(b"Accept-Encoding", b"identity")
-        if consumed:
-            headers = attempt.headers
-            items = headers.items
-            headers.items = [pair for pair in items if pair[0].lower() not in consumed]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.plan import Plan
     from gateway.providers import Provider
     from gateway.reply import Reply
+    from gateway.secret import Secret
 
 # How an exchange can end. The words are the ledger's.
 COMPLETE: Final = "complete"  # the answer ended as its framing (and its dialect's end marker) says
@@ -42,6 +43,9 @@ STOPPED: Final = (
 FAILED: Final = "failed"  # our own fault
 
 
+NO_KEYS: Final[Mapping[str, Secret]] = {}
+
+
 class Line(Protocol):
     """What a running line offers to its exchange (see `gateway.line`)."""
 
@@ -54,10 +58,23 @@ class Identity:
     """Who is calling, as far as an `authenticate` hook knows. Empty without one.
 
     rates, budgets: limits that came with it, each whose it is ("key", "team" or "user") and its
-    text: ("key", "50/min"), ("team", "200 USD/month"). tags: words to find it by.
+    text: ("key", "50/min"), ("team", "200 USD/month"). tags: words to find it by. provider_keys: by
+    provider, what goes up in place of the provider's own key. grant: what its authenticator keeps
+    of it, for itself alone; calls made for this request carry it too.
     """
 
-    __slots__ = ("budgets", "key_id", "metadata", "name", "rates", "tags", "team", "user")
+    __slots__ = (
+        "budgets",
+        "grant",
+        "key_id",
+        "metadata",
+        "name",
+        "provider_keys",
+        "rates",
+        "tags",
+        "team",
+        "user",
+    )
 
     def __init__(self) -> None:
         self.key_id: str | None = None
@@ -68,6 +85,8 @@ class Identity:
         self.budgets: tuple[tuple[str, str], ...] = ()
         self.tags: tuple[str, ...] = ()
         self.metadata: dict[str, str | int | float | bool] = {}
+        self.provider_keys: Mapping[str, Secret] = NO_KEYS
+        self.grant: object = None
 
 
 class Target:
@@ -214,6 +233,7 @@ class Exchange:
         "plan",
         "prefix",
         "provider",
+        "reads",
         "spent_ns",
         "started_ns",
         "status",
@@ -250,6 +270,7 @@ class Exchange:
         # authenticate
         self.identity: Identity | None = None
         self.consumed: tuple[bytes, ...] = ()  # fields that held our own credential: never sent up
+        self.reads: str | None = None  # as a plugin's: "json" has this body read, if nobody reads
         # read
         self.body: bytes | None = None  # whole, if a plugin reads it; never mutated
         self.bytes_received = 0

@@ -4,7 +4,9 @@ pluggy declares, registers and checks them; it does not call them. At start each
 plain tuple of bound functions (`gateway.plan`), because a pluggy call costs more than many a hook
 does. An implementation takes exactly the arguments shown and stands in the order of `enabled` in
 config.toml (`answer` and `rewrite` in reverse, so that pairs nest). Only what is declared `async`
-may be `async def`; where it has nothing to wait for, a plain `def` is the same and cheaper.
+may be `async def`; where it has nothing to wait for, a plain `def` is the same and cheaper. In
+`authenticate`, `prepare` and `lookup` a plain `def` that has to wait now and then gives a coroutine
+for that one request.
 """
 
 from __future__ import annotations

@@ -139,8 +139,9 @@ class Line(Attempting):
             reply = await self._ask(plan.authenticate)
         # read
         if reply is None:
-            if plan.reads is not None and (self.whole or self.coming is not None):
-                await self._read(plan.reads)
+            reads = plan.reads or self.exchange.reads
+            if reads is not None and (self.whole or self.coming is not None):
+                await self._read(reads)
             # prepare
             if plan.prepare:
                 reply = await self._ask(plan.prepare)

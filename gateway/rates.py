@@ -1,4 +1,4 @@
-"""Rates as people write them: "50/min", "100k tokens/min", "8 concurrent"."""
+"""Limits as people write them: "50/min", "100k tokens/min", "8 concurrent", "200 USD/month"."""
 
 from __future__ import annotations
 
@@ -33,6 +33,10 @@ _RATE: Final = re.compile(
     rf"{_NUMBER} ?(?:(requests?|(?:input |output )?tokens?)?)"
     r"(?: ?/ ?| per )(?:([1-9][0-9]{0,5}) ?)?([a-z]+?)s?"
 )
+_BUDGET: Final = re.compile(
+    r"[0-9]{1,15}(?:\.[0-9]{1,9})? ?[kMG]? ?(?:USD|tokens?)(?: ?/ ?| per )"
+    r"(?:minute|hour|day|week|month|year)"
+)
 
 
 class Rate(NamedTuple):
@@ -63,6 +67,15 @@ def parse_rate(written: str) -> Rate:
     if window_s > WINDOW_MAX_S:
         raise ValueError(f'"{written}": wanted a window of at most a year')
     return Rate(_amount(found[1], found[2], written), unit, window_s)
+
+
+def check_budget(written: str) -> None:
+    """ValueError, which says what is wanted, where that is no budget."""
+    if _BUDGET.fullmatch(written.strip()) is None:
+        raise ValueError(
+            f'"{written}" is no budget; wanted an amount, USD or tokens, and a period, such as '
+            '"200 USD/month" or "1M tokens/day"; periods are minute, hour, day, week, month, year'
+        )
 
 
 def _amount(number: str, scale: str, written: str) -> int:

@@ -389,10 +389,12 @@ class Watched(Relay):
             if ended and self._splitter.rest:
                 events.append(Event(self._splitter.rest))
         self._show(self._upstream_taps, plain, events)
-        if events and self._is_end is not None and not self._marked and self._any_end(events):
-            self._marked = True
-            self.exchange.end_marker_seen = True
+        if events and self._is_end is not None and self._any_end(events):
+            self._marked = self.exchange.end_marker_seen = True
             self._note_error(events)
+            goes_on = getattr(self.exchange.dialect, "goes_on", False)
+            if not goes_on or self.outcome == PROVIDER_ERROR:
+                self._is_end = None  # it was the last that is looked for
         if not self._rewriters:
             self._show(self._caller_taps, plain, events)
         return events
@@ -400,14 +402,13 @@ class Watched(Relay):
     def _finish_slice(self, out: bytes, ended: bool) -> None:
         if self.is_over:
             return  # a tap stopped the answer: this slice is not sent any more
-        if self._marked:
+        if self._marked and self._is_end is None:
             self.settle_before(out, self.whole_outcome())
         if not ended:
             if out:
                 self.write(out)
         elif self._needs_marker and not self._marked:
-            # The upstream's FIN is the only end this stream has, and its dialect says that it is
-            # not over.
+            # Only the upstream's FIN ends this stream, and its dialect says that it is not over.
             if out:
                 self.write(out)
             self.fail(
@@ -431,7 +432,11 @@ class Watched(Relay):
     def _any_end(self, events: list[Event]) -> bool:
         is_end = self._is_end
         try:
-            return is_end is not None and any(is_end(event) for event in events)
+            if is_end is not None:
+                for event in events:
+                    if is_end(event):
+                        return True
+            return False
         except Exception as error:  # a reader that cannot read: the bytes still flow
             self._is_end = None
             self.line.tap_failed(is_end, error)

@@ -16,6 +16,8 @@ from typing import Final
 SHAPES_MAX: Final = 1024
 # Sets of names that a shape was asked about: each provider has one.
 AMONG_MAX: Final = 64
+# Sets of names that a shape was asked to leave out: a credential stands in one of few fields.
+WITHOUT_MAX: Final = 16
 # A usual head's names take 300 bytes.
 NAMES_BYTES_MAX: Final = 4096
 
@@ -34,25 +36,37 @@ class Shape:
     fate. longer: the shape with a field behind these, for whoever adds always the same.
     """
 
-    __slots__ = ("_among", "_lower", "at", "is_odd", "longer", "names", "passes", "template")
+    __slots__ = (
+        "_among",
+        "_lower",
+        "_names",
+        "_without",
+        "at",
+        "is_odd",
+        "longer",
+        "names",
+        "passes",
+        "template",
+    )
 
     def __init__(
         self,
         names: Names,
         at: tuple[int, ...],
         passes: tuple[int, ...],
-        template: bytes,
         *,
         is_odd: bool,
     ) -> None:
         self.at = at
         self.passes = passes
-        self.template = template
+        self.template = _template(names, passes)
         self.is_odd = is_odd
         self.longer: Shape | None = None
+        self._names = names
         self._lower = [name.lower() for name in names]
         self.names = frozenset([self._lower[place] for place in passes])
         self._among: dict[frozenset[bytes], list[int]] = {}
+        self._without: dict[Names, Shape] = {}
 
     def among(self, names: frozenset[bytes]) -> list[int]:
         """The places of fields that pass and bear one of these names (lower case).
@@ -65,6 +79,16 @@ class Shape:
             if len(self._among) < AMONG_MAX:
                 self._among[names] = places
         return places
+
+    def without(self, names: Names) -> Shape:
+        """The shape in which no field of these names (lower case) passes. Remembered like above."""
+        shape = self._without.get(names)
+        if shape is None:
+            passes = tuple([place for place in self.passes if self._lower[place] not in names])
+            shape = Shape(self._names, self.at, passes, is_odd=self.is_odd)
+            if len(self._without) < WITHOUT_MAX:
+                self._without[names] = shape
+        return shape
 
 
 class Shapes:
@@ -94,7 +118,6 @@ class Shapes:
         """The shape of a head seen for the first time."""
         at = [-1] * self._kinds
         passes = []
-        template = b""
         is_odd = False
         for place, name in enumerate(names):
             kind = self._kind_of(name.lower())
@@ -103,10 +126,7 @@ class Shapes:
                 at[kind] = place
             if kind is None or kind in self._stays:
                 passes.append(place)
-                template += name.replace(b"%", b"%%") + b": %b\r\n"
-            else:
-                template += b"%.0b"  # of its value nothing
-        shape = Shape(names, tuple(at), tuple(passes), template, is_odd=is_odd)
+        shape = Shape(names, tuple(at), tuple(passes), is_odd=is_odd)
         if sum(map(len, names)) <= NAMES_BYTES_MAX:
             if len(self.known) >= SHAPES_MAX:
                 self.known.clear()  # those in use are back at once
@@ -178,10 +198,28 @@ class Passed:
         flat[2 * place + 1] = values[place] = value
         return Passed(flat, tuple(values), shape)
 
+    def without(self, names: Names) -> Passed:
+        """The same without the fields of these names (lower case; one of few tuples)."""
+        shape = self._shape
+        if shape is None:
+            return Passed.only([pair for pair in self.fields if pair[0].lower() not in names])
+        return Passed(self._flat, self._values, shape.without(names))
+
     def text(self) -> bytes:
         """As lines."""
         shape = self._shape
         return lines(self.fields) if shape is None else shape.template % self._values
+
+
+def _template(names: Names, passes: tuple[int, ...]) -> bytes:
+    """The lines of the fields that pass, for a tuple of all values."""
+    text = b""
+    for place, name in enumerate(names):
+        if place in passes:
+            text += name.replace(b"%", b"%%") + b": %b\r\n"
+        else:
+            text += b"%.0b"  # of its value nothing
+    return text
 
 
 def paired(flat: Flat) -> Fields:

@@ -121,6 +121,14 @@ def remove(body: bytes, path: Path) -> bytes:
     return b"".join(pieces)
 
 
+def member_names(body: bytes) -> list[str]:
+    """The names of an object's members as they read, doubled ones too; none of another value."""
+    start, _, items = _document(body)
+    if body[start] != _OBJECT:
+        return []
+    return [orjson.loads(body[item.start : item.key_end]) for item in items]
+
+
 def _inserted(body: bytes, place: _Place, path: Path, value: object) -> bytes:
     start, items, _, depth = place
     step = path[depth - 1]

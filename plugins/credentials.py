@@ -3,7 +3,8 @@
 A caller's own credential passes unchanged, whichever of the fields that the provider's row names it
 stands in; so does a key in the query, where the provider takes one there. What held the gateway's
 own credential is none of the caller's and is gone by now. Where an attempt goes to another provider
-than the caller addressed, the caller's credential stays behind: it is nobody else's to see.
+than the caller addressed, the caller's credential stays behind: it is nobody else's to see. A caller
+whose team has a provider key of its own (`identity.provider_keys`) goes up with that.
 """
 
 from __future__ import annotations
@@ -44,6 +45,9 @@ class Plugin:
                 if mark in target.path:
                     return
         key = provider.api_key
+        identity = exchange.identity
+        if identity is not None and identity.provider_keys:
+            key = identity.provider_keys.get(provider.name, key)
         if key is None or key.missing:
             return
         ready = self._fields.get(provider.name)

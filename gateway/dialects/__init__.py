@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 class Dialect(Protocol):
     """A reader of one wire format. `document` is any decoded JSON, or None; no reader raises.
 
-    name: for logs. surface: whose error shape its callers expect.
+    name: for logs. surface: whose error shape its callers expect. goes_on, which may be left out:
+    True where more that counts may come behind an end that is no error.
     """
 
     @property

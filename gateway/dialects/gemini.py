@@ -1,8 +1,10 @@
 """Google's generateContent, at AI Studio and on Vertex.
 
 The path names model and method. A stream is events (`alt=sse`) or one JSON array; it has no end
-marker but the `finishReason` of its last chunk. A blocked prompt ends it with a `blockReason` and
-no candidate at all, an error with an `error` member where candidates should be.
+marker but the `finishReason` of a candidate's last chunk. Behind that may come other candidates,
+counts in a chunk of their own, or, of older models, more of the same candidate. A blocked prompt
+ends it with a `blockReason` and no candidate at all, an error with an `error` member where
+candidates should be.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 name = "gemini"
 surface = "gemini"
+goes_on = True
 
 _MODEL: Final = re.compile(rb"(?:^|/)(?:models|tunedModels|endpoints)/([^/?:]+)")
 # google.rpc.Code by HTTP status, as Google's own mapping has it.
@@ -50,8 +53,8 @@ def streams(document: object, path: bytes) -> bool:  # noqa: ARG001
 
 
 def is_end(event: Event) -> bool:
-    raw = event.raw
-    if b'"finishReason"' in raw or b'"blockReason"' in raw or b'"error"' in raw:
+    find = event.raw.find  # see openai.is_end
+    if find(b'"finishReason"') >= 0 or find(b'"blockReason"') >= 0 or find(b'"error"') >= 0:
         document = decode(event.data)
         return (
             string(document, "candidates", -1, "finishReason") is not None

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -29,6 +28,7 @@ from gateway import (
     Head,
     Secret,
     Skip,
+    Splitter,
     StartError,
     get_logger,
     hookimpl,
@@ -38,15 +38,18 @@ from gateway import (
 
 from .alerts import Alerts
 from .ceiling import Ceiling
+from .checking import check_needs, check_stream
 from .counters import Store
 from .demand import demand_of
-from .holds import Entries, Entry, Note
+from .holds import Entries, Note
+from .lines import LineSplitter
 from .rebuilding import Ledger, rebuild
 from .refusing import blind
 from .reporting import Budgets, report
 from .reserving import Desk
-from .rules import Limit, Rule
-from .windows import window_of, zone_of
+from .rules import Rule
+from .sessions import Session
+from .standing import Standing
 
 log = get_logger("budget")
 
@@ -56,9 +59,10 @@ LEDGER: Final = "ledger"
 SHIPPED_S: Final = 1.0
 _FIELDS: Final = (b"limit", b"remaining", b"reset")
 _Names = tuple[bytes, bytes, bytes, frozenset[bytes]]
+# Streams that can be ended: of events, and Ollama's lines of JSON.
+EVENTS: Final = b"text/event-stream"
+LINES: Final = b"application/x-ndjson"
 _KIND: Final = frozenset({b"content-type"})
-_CODING: Final = frozenset({b"content-encoding"})
-_READABLE: Final = (b"", b"identity", b"gzip", b"x-gzip", b"deflate")
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -91,6 +95,7 @@ class Plugin:
 
     after = ("usage", "cost")
     reads = "json"
+    watches = "upstream"
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -100,16 +105,15 @@ class Plugin:
         self._desk = Desk(self._store, self._alerts.tell)
         self._gateway: Gateway | None = None
         self._ledger: Ledger | None = None
-        self._in_force: dict[str, tuple[Config, Entries]] = {}
+        self._standing = Standing(self._store, self._settings, self._fresh)
         self._prefixes: dict[bytes, _Names] = {}
         self._is_blind = False  # until what was spent before has been read
 
     def idle(self, config: Config) -> tuple[str, ...]:
         if not config.rules:
             # After a reload that took all rules away somebody has to let go of their counters.
-            had_some = any(entries for _, entries in self._in_force.values())
-            rest = ("send", "answer", "rewrite", "settle")
-            return rest if had_some else ("limit", *rest)
+            rest = ("send", "answer", "rewrite", "tap", "settle")
+            return rest if self._standing.every() else ("limit", *rest)
         stops = any(rule.stop_in_flight for rule in config.rules)
         return () if stops else ("rewrite",)
 
@@ -129,7 +133,7 @@ class Plugin:
         self._gateway = gateway
         for text in self.check(self.config, gateway.state_path):
             raise StartError(text)
-        _check(gateway)
+        check_needs(gateway)
         if any("cost" in plan.plugins for plan in gateway.plans.values()):
             self._desk.prices = gateway.require("prices")
         for name, plan in gateway.plans.items():
@@ -142,7 +146,7 @@ class Plugin:
     def endpoints(self, gateway: Gateway) -> list[Endpoint]:
         """Every plugin has begun by now, so a ledger that stands behind this one is there."""
         keeps = any(LEDGER in plan.plugins for plan in gateway.plans.values())
-        if keeps and self._every():
+        if keeps and self._standing.every():
             self._is_blind = True
             gateway.trouble(NAME, "what was spent before has not been read from the ledger yet")
             gateway.first(self._rebuild(gateway, gateway.require(LEDGER)), "budget-rebuild")
@@ -152,74 +156,31 @@ class Plugin:
 
     def entries(self, name: str, config: Config) -> Entries:
         """The rules of a gateway's settings, each with its counters."""
-        kept = self._in_force.get(name)
-        if kept is not None and kept[0] is config:
-            return kept[1]
-        if self._is_current(name, config):
-            self._renew(name, config)
-            return self._in_force[name][1]
-        found = tuple(self._ready(rule) for rule in config.rules)
-        self._drop_unused()
-        return found
+        return self._standing.entries(name, config)
 
-    def _renew(self, name: str, config: Config) -> None:
-        """Bring settings in force, those of all gateways at once: they share counters."""
-        settings = {each: kept for each, (kept, _) in self._in_force.items()}
-        if self._gateway is not None:
-            plans = self._gateway.plans.items()
-            settings = {each: plan.settings[NAME] for each, plan in plans if NAME in plan.settings}
-        settings[name] = config
-        known = self._store.keys()
-        self._in_force = {
-            each: (kept, tuple(self._ready(rule) for rule in kept.rules))
-            for each, kept in settings.items()
-        }
-        self._drop_unused()
-        fresh = tuple(entry for entry in self._every() if entry[0].key not in known)
-        if fresh and self._ledger is not None and self._gateway is not None:
-            work = self._catch_up(self._ledger, fresh, self._store.clock())
+    def _settings(self) -> dict[str, Config] | None:
+        if self._gateway is None:
+            return None
+        plans = self._gateway.plans.items()
+        return {name: plan.settings[NAME] for name, plan in plans if NAME in plan.settings}
+
+    def _fresh(self, entries: Entries) -> None:
+        """Rules have come by a reload: what was spent before them is in the ledger."""
+        if self._ledger is not None and self._gateway is not None:
+            work = self._catch_up(self._ledger, entries, self._store.clock())
             self._gateway.task(work, "budget-catch-up")
 
-    def _ready(self, rule: Rule) -> Entry:
-        limit = Limit(rule)
-        make = partial(window_of, limit.period, rule.window, zone_of(rule.zone))
-        tally = self._store.tally(limit.key, make)
-        for counter in tally.counters.values():
-            counter.told = limit.told_of(counter.spent)
-        return limit, tally
-
-    def _drop_unused(self) -> None:
-        self._store.keep(limit.key for limit, _ in self._every())
-
-    def _is_current(self, name: str, config: Config) -> bool:
-        """Whether these are a gateway's settings of now: a request keeps those it began under."""
-        gateway = self._gateway
-        if gateway is None:
-            return True
-        return name in gateway.plans and gateway.plans[name].settings.get(NAME) is config
-
-    def _every(self) -> Entries:
-        """The rules of all gateways; those that share their counters once."""
-        found = {e[0].key: e for _, entries in self._in_force.values() for e in entries}
-        return tuple(found.values())
-
-    def _where(self) -> dict[tuple[object, ...], set[str]]:
-        """The gateways that each rule is of, by its key."""
-        found: dict[tuple[object, ...], set[str]] = {}
-        for name, (_, entries) in self._in_force.items():
-            for limit, _ in entries:
-                found.setdefault(limit.key, set()).add(name)
-        return found
-
     async def _rebuild(self, gateway: Gateway, ledger: Ledger) -> None:
-        await rebuild(ledger, self._every, self._where, self._store, self._desk)
+        await rebuild(ledger, self._standing.every, self._standing.where, self._store, self._desk)
         self._is_blind = False
         gateway.trouble(NAME, None)
 
     async def _catch_up(self, ledger: Ledger, entries: Entries, now_ms: int) -> None:
         """What was spent before rules came by a reload. Requests go on meanwhile."""
         await asyncio.sleep(SHIPPED_S)
-        await rebuild(ledger, lambda: entries, self._where, self._store, self._desk, now_ms)
+        await rebuild(
+            ledger, lambda: entries, self._standing.where, self._store, self._desk, now_ms
+        )
 
     # -- the line ----------------------------------------------------------------------------------
 
@@ -229,11 +190,14 @@ class Plugin:
         demand = demand_of(exchange) if entries else None
         if demand is None:
             return
+        if exchange.model is None:
+            exchange.model = demand.model  # of a session, whose cost is by that in the end
         if self._is_blind and any(limit.hard for limit, _ in entries):
             raise blind()
         note = exchange.notes[NAME] = Note(demand, entries)
         provider = exchange.provider
         if provider is not None and not exchange.plan.pick:  # else it is known in `send`
+            check_stream(exchange, note, provider.name, exchange.path)
             self._desk.reserve(exchange, note, provider.name)
 
     @hookimpl
@@ -241,6 +205,7 @@ class Plugin:
         note = exchange.notes.get(NAME)
         if note is None or (attempt.number == 0 and attempt.target.provider.name == note.provider):
             return None
+        check_stream(exchange, note, attempt.target.provider.name, attempt.target.path)
         try:
             self._desk.retarget(exchange, attempt, note)
         except GatewayError as error:
@@ -287,15 +252,20 @@ class Plugin:
         if not stops or exchange.dialect is None or attempt.status != 200:
             return None
         kinds = attempt.response.among(_KIND)
-        if not kinds or not kinds[0][1].lstrip().lower().startswith(b"text/event-stream"):
+        kind = kinds[0][1].lstrip().lower() if kinds else b""
+        if not kind.startswith((EVENTS, LINES)):
             return None
-        codings = attempt.response.among(_CODING)
-        if any(coding.strip().lower() not in _READABLE for _, coding in codings):
+        splitter = Splitter() if kind.startswith(EVENTS) else LineSplitter()
+        held = self._desk.held(exchange, note, stops)
+        return Ceiling(self._desk, exchange, note, held, splitter)
+
+    @hookimpl
+    def tap(self, exchange: Exchange, side: str) -> Session | None:
+        attempt = exchange.attempt
+        if attempt is None or attempt.status != 101:
             return None
-        held = note.demand.output
-        if held is None:
-            held = min(limit.output_default for limit in stops)
-        return Ceiling(self._desk, exchange, note, held)
+        note = exchange.notes.get(NAME)
+        return None if note is None else Session(self._desk, exchange, note)
 
     @hookimpl
     def settle(self, exchange: Exchange) -> None:
@@ -311,26 +281,5 @@ class Plugin:
         for name, plan in plans.items():
             if NAME in plan.settings:  # perhaps nobody has asked since a reload
                 self.entries(name, plan.settings[NAME])
-        found = report(self._every(), self._store.clock())
+        found = report(self._standing.every(), self._store.clock())
         return web.Response(body=msgspec.json.encode(found), content_type="application/json")
-
-
-def _check(gateway: Gateway) -> None:
-    """What rules need. `StartError` with the way out."""
-    workers = gateway.config.server.workers
-    if workers > 1:
-        raise StartError(
-            f"budgets are counted in the memory of one process, and server.workers is {workers}; "
-            'set server.workers = 1, or take "budget" out of `enabled`'
-        )
-    for name, plan in gateway.plans.items():
-        rules = plan.settings[NAME].rules if NAME in plan.plugins else ()
-        needed = {"usage"} if rules else set()
-        if any(Limit(rule).in_usd for rule in rules):
-            needed.add("cost")
-        missing = sorted(needed - set(plan.plugins))
-        if missing:
-            raise StartError(
-                f'the gateway "{name}" has budgets and does not know what is used: enable '
-                f'{" and ".join(missing)} there, before "budget"'
-            )

@@ -1,4 +1,4 @@
-"""Ends a stream before the event that would go beyond a budget.
+"""Ends a stream, of events or lines of JSON, before the one that would go beyond a budget.
 
 It holds an event back until it is whole and counts what of the answer can be seen in it. What is
 reserved is used up first; from there on more is reserved as it comes, together with all others that
@@ -15,6 +15,7 @@ from gateway import BYTES_PER_TOKEN, STOPPED, Event, Exchange, Splitter, get_log
 
 from .endings import Ending, ending_of
 from .holds import Note
+from .lines import Line, LineSplitter
 from .reserving import Desk
 
 log = get_logger("budget")
@@ -40,7 +41,14 @@ class Ceiling:
         "is_over",
     )
 
-    def __init__(self, desk: Desk, exchange: Exchange, note: Note, held: int) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        exchange: Exchange,
+        note: Note,
+        held: int,
+        splitter: Splitter | LineSplitter,
+    ) -> None:
         dialect = exchange.dialect
         assert dialect is not None
         self._desk = desk
@@ -49,7 +57,7 @@ class Ceiling:
         self._text = dialect.text
         self._is_end = dialect.is_end
         self._ending: Ending | None = ending_of(dialect.name, exchange.path)
-        self._splitter = Splitter()
+        self._splitter = splitter
         self._bytes = 0
         self._parts = 0
         self.held = held
@@ -75,7 +83,7 @@ class Ceiling:
         """What could be seen so far, guessed: text by its bytes, and hardly fewer than events."""
         return max(-(-self._bytes // BYTES_PER_TOKEN), self._parts)
 
-    def _may_pass(self, event: Event) -> bool:
+    def _may_pass(self, event: Event | Line) -> bool:
         data = event.data
         if not data.startswith(b"{"):
             return True
@@ -84,7 +92,8 @@ class Ceiling:
         except orjson.JSONDecodeError:
             return True
         # The last event of some formats repeats the whole answer.
-        size = 0 if self._is_end(event) and not _adds(document) else seen(document, self._text)
+        repeats = isinstance(event, Event) and self._is_end(event) and not _adds(document)
+        size = 0 if repeats else seen(document, self._text)
         if size:
             self._bytes += size
             self._parts += 1
@@ -133,6 +142,12 @@ def seen(document: Any, text: Any) -> int:
                 function = called.get("function")
                 if isinstance(function, dict):
                     found += _size(function.get("name")) + _size(function.get("arguments"))
+    found += _size(document.get("response")) + _size(document.get("thinking"))
+    message = document.get("message")  # Ollama's
+    if isinstance(message, dict):
+        found += _size(message.get("content")) + _size(message.get("thinking"))
+        if message.get("tool_calls"):
+            found += len(orjson.dumps(message["tool_calls"]))
     delta = document.get("delta")
     if isinstance(delta, dict):
         found += _size(delta.get("thinking")) + _size(delta.get("partial_json"))

@@ -29,6 +29,8 @@ def ending_of(dialect: str, path: bytes) -> Ending | None:
     """The ending of a format; None where there is none, and the stream can only be cut."""
     if dialect == "openai":
         bare = path.partition(b"?")[0].rstrip(b"/")
+        if bare.endswith((b"api/chat", b"api/generate")):
+            return _Ollama(is_chat=bare.endswith(b"chat"))
         if not bare.endswith(b"completions"):
             return None  # speech, transcriptions, pictures: nothing says that they are too long
         return _Chat(is_text=not bare.endswith(b"chat/completions"))
@@ -71,6 +73,25 @@ class _Chat:
             for index in (self._open or {0: None})
         ]
         return _event({**self._facts, "choices": choices}) + b"data: [DONE]\n\n"
+
+
+class _Ollama:
+    """Ollama's own: a last line that is done, with its reason."""
+
+    def __init__(self, *, is_chat: bool) -> None:
+        self._is_chat = is_chat
+        self._facts: dict[str, Any] = {}
+
+    def note(self, document: Any) -> None:
+        if isinstance(document, dict):
+            names = ("model", "created_at")
+            self._facts = {name: document[name] for name in names if name in document}
+
+    def events(self, tokens: int) -> bytes:
+        content = {"role": "assistant", "content": ""}
+        body = {"message": content} if self._is_chat else {"response": ""}
+        last = {"done": True, "done_reason": "length", "eval_count": tokens}
+        return orjson.dumps({**self._facts, **body, **last}) + b"\n"
 
 
 class _Anthropic:

@@ -6,6 +6,8 @@ from typing import Protocol
 
 import msgspec
 
+from gateway import Usage
+
 from .counters import Counter, Tally
 from .demand import Demand
 from .rules import Limit
@@ -15,9 +17,20 @@ Entries = tuple[Entry, ...]
 
 
 class Price(Protocol):
-    """What a model costs, as another plugin lends it."""
+    """What a model costs in nano-dollars, as another plugin lends it."""
 
-    def worst(self, input_tokens: int, output_tokens: int, tier: str | None = None) -> int: ...
+    @property
+    def output_max(self) -> int | None: ...
+
+    def cost(self, usage: Usage) -> int | None: ...
+
+    def worst(
+        self,
+        input_tokens: int,
+        output_tokens: int,
+        tier: str | None = None,
+        parts: Demand | None = None,
+    ) -> int: ...
 
 
 class Prices(Protocol):

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from gateway import get_logger
 
+from .amounts import worst
+from .answers import ANSWERS_MAX
 from .counters import Store
+from .demand import Demand
 from .holds import Entries, Entry, Prices
 from .reserving import Desk
 from .rules import Subject, subject_in
@@ -28,12 +31,13 @@ RETRY_S: Final = 1.0
 _ORPHANED: Final = "orphaned"
 _BY: Final = ("hour", "gateway", "key", "team", "user", "provider", "model", "outcome")
 _COUNTERS: Final = ("fresh_input", "cache_read", "cache_write", "output_text", "output_reasoning")
-# One of these is there where an answer was counted; another one only named it.
-_BILLED: Final = (*_COUNTERS, "details", "cost_nanousd")
-# Where the sums have what: behind requests come attempts, the five counters and the cost.
+_READ: Final = 3  # so many of them are of input
+# Where the sums have what: behind requests come attempts, the five counters, the cost, and how many
+# attempts were counted and have no cost.
 _ATTEMPTS: Final = 1
 _TOKENS: Final = slice(2, 7)
 _COST: Final = 7
+_UNPRICED: Final = 8
 # The gateways that a rule is of, by its key.
 Where = Mapping[tuple[object, ...], Collection[str]]
 
@@ -57,6 +61,16 @@ class Ledger(Protocol):
     async def sums(
         self, by: Sequence[str], since_ms: int = 0, until_ms: int | None = None
     ) -> Mapping[tuple[Any, ...], Sequence[int]]: ...
+
+    async def billed(self, limit: int) -> Sequence[tuple[str, str]]: ...
+
+
+class Used(NamedTuple):
+    """What some attempts used. cost: nano-dollars; None where none of them has one."""
+
+    read: int
+    written: int
+    cost: int | None
 
 
 async def rebuild(
@@ -99,7 +113,7 @@ class Past:
         self._prices = prices
         self._until_ms = until_ms
         self._spent: dict[tuple[int, Subject, int], int] = {}
-        self.answers: list[tuple[str, str]] = []  # counted, and may be asked for again
+        self._answers: Sequence[tuple[str, str]] = ()  # counted, and may be asked for again
 
     async def read(self, ledger: Ledger) -> None:
         """Read all of it. What the ledger raises is passed on, and nothing has changed then."""
@@ -122,13 +136,18 @@ class Past:
                 by_row.append((place, last, end))
         if by_hour:
             first = min(since for _, since in by_hour)
-            for group, sums in (await ledger.sums(_BY, first, last)).items():
-                self._add_hour(by_hour, dict(zip(_BY, group, strict=True)), sums)
+            hours = await ledger.sums(_BY, first, last)
+            summed = [(dict(zip(_BY, names, strict=True)), sums) for names, sums in hours.items()]
+            mixed = self._mixed(by_hour, summed)
+            for group, sums in summed:
+                self._add_hour(by_hour, mixed, group, sums)
+            by_row += [(at, hour * HOUR_MS, (hour + 1) * HOUR_MS) for at, hour in sorted(mixed)]
         for until in {until for _, _, until in by_row}:
             some = [(place, since) for place, since, up_to in by_row if up_to == until]
             first = min(since for _, since in some)
             async for row in ledger.entries(first, until):
                 self._add_row(some, row)
+        self._answers = await ledger.billed(ANSWERS_MAX)
 
     def apply(self, store: Store, desk: Desk) -> int:
         """Put it into the counters; give how many there are."""
@@ -138,38 +157,54 @@ class Past:
             if counter is not None:
                 counter.add(epoch, 0, spent)
                 counter.told = limit.told_of(counter.spent)
-        for provider, response_id in self.answers:
-            desk.bill(provider, response_id)
+        for provider, response_id in self._answers:
+            desk.answers.note(provider, response_id)
         return store.count
 
+    def _mixed(
+        self, places: list[tuple[int, int]], rows: list[tuple[dict[str, Any], Sequence[int]]]
+    ) -> set[tuple[int, int]]:
+        """Entries that count tokens of models without a price, and hours whose sums do not tell
+        these from others.
+        """
+        counting = [place for place, _ in places if self._entries[place][0].fallback is not None]
+        if not counting:
+            return set()
+        hours = {row["hour"] for row, sums in rows if 0 < sums[_UNPRICED] < sums[_ATTEMPTS]}
+        since = dict(places)
+        return {(at, hour) for at in counting for hour in hours if hour * HOUR_MS >= since[at]}
+
     def _add_hour(
-        self, places: list[tuple[int, int]], row: dict[str, Any], sums: Sequence[int]
+        self,
+        places: list[tuple[int, int]],
+        mixed: set[tuple[int, int]],
+        row: dict[str, Any],
+        sums: Sequence[int],
     ) -> None:
-        at_ms = row["hour"] * HOUR_MS
-        is_orphaned = row["outcome"] == _ORPHANED
-        attempts = sums[_ATTEMPTS] if is_orphaned else 0
+        hour = row["hour"]
+        at_ms = hour * HOUR_MS
+        attempts = sums[_ATTEMPTS]
+        tokens = sums[_TOKENS]
+        cost = None if sums[_UNPRICED] == attempts else sums[_COST]
+        used = Used(sum(tokens[:_READ]), sum(tokens[_READ:]), cost)
+        orphans = attempts if row["outcome"] == _ORPHANED else 0
         for place, since in places:
-            if at_ms >= since:
-                self._add(place, row, at_ms, sum(sums[_TOKENS]), sums[_COST], attempts)
+            if at_ms >= since and (place, hour) not in mixed:
+                self._add(place, row, at_ms, used, orphans)
 
     def _add_row(self, places: list[tuple[int, int]], row: Row) -> None:
         document, at_ms = row.document, row.at_ms
         is_orphaned = document.get("outcome") == _ORPHANED
         for attempt in document.get("attempts") or ():
             facts = {**document, "provider": attempt.get("provider")}
-            tokens = sum(attempt.get(name) or 0 for name in _COUNTERS)
-            cost = attempt.get("cost_nanousd") or 0
+            tokens = [attempt.get(name) or 0 for name in _COUNTERS]
+            cost = attempt.get("cost_nanousd")
+            used = Used(sum(tokens[:_READ]), sum(tokens[_READ:]), cost)
             for place, since in places:
                 if at_ms >= since:
-                    self._add(place, facts, at_ms, tokens, cost, int(is_orphaned))
-            response_id = attempt.get("response_id")
-            is_kept = attempt.get("reported") or "/responses" in document.get("path", "")
-            if response_id and is_kept and any(name in attempt for name in _BILLED):
-                self.answers.append((attempt["provider"], response_id))
+                    self._add(place, facts, at_ms, used, int(is_orphaned))
 
-    def _add(
-        self, place: int, row: dict[str, Any], at_ms: int, tokens: int, cost: int, orphans: int
-    ) -> None:
+    def _add(self, place: int, row: dict[str, Any], at_ms: int, used: Used, orphans: int) -> None:
         if row.get("gateway") not in self._gateways[place]:
             return
         entry = self._entries[place]
@@ -177,19 +212,23 @@ class Past:
         subject = subject_in(limit.dimensions, row)
         if subject is None:
             return
-        spent = cost if limit.in_usd else tokens
+        spent = used.cost or 0
+        if not limit.in_usd:
+            spent = used.read + used.written
+        elif used.cost is None and limit.fallback is not None and not orphans:
+            spent = limit.fallback.worst(used.read, used.written)
         if orphans:
-            spent = max(spent, self._worst(entry, row, tokens, orphans))
+            spent = max(spent, self._worst(entry, row, used, orphans))
         key = (place, subject, tally.window.epoch_of(at_ms))
         self._spent[key] = self._spent.get(key, 0) + spent
 
-    def _worst(self, entry: Entry, row: dict[str, Any], tokens: int, orphans: int) -> int:
+    def _worst(self, entry: Entry, row: dict[str, Any], used: Used, orphans: int) -> int:
         limit = entry[0]
-        output = orphans * limit.output_default
-        if not limit.in_usd:
-            return tokens + output
         provider, model = row.get("provider"), row.get("model")
-        if self._prices is None or not provider or not model:
+        price = None
+        if self._prices is not None and provider and model:
+            price = self._prices.price(provider, model, row.get("gateway") or "default")
+        demand = Demand(model, used.read + used.written, None, None, orphans)
+        if price is None and limit.in_usd and limit.fallback is None:
             return 0
-        price = self._prices.price(provider, model, row.get("gateway") or "default")
-        return 0 if price is None else price.worst(tokens, output)
+        return worst(limit, demand, price)

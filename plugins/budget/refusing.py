@@ -45,6 +45,17 @@ def unpriced(limit: Limit) -> CallerFault:
     )
 
 
+def unstoppable(limit: Limit) -> CallerFault:
+    """Of a stream that states no maximum and that nobody here can end."""
+    return CallerFault(
+        f"The budget {limit.name} ends streams in flight, and cannot end one of Amazon's events: "
+        "state the most output in the request (inferenceConfig.maxTokens, or max_tokens and its "
+        "like), or ask without streaming.",
+        status=400,
+        code="budget_unstoppable",
+    )
+
+
 def crowded(limit: Limit) -> OwnFault:
     """Where there is no room for one more counter."""
     return OwnFault(

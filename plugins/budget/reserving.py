@@ -7,22 +7,17 @@ is tried again, what its earlier attempts may have been charged for their input 
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
 
 from gateway import Attempt, CallerFault, Exchange, Usage
 
+from .amounts import output_of, spent, worst
+from .answers import Answers
 from .counters import Counter, Store, Tally
 from .demand import Demand
 from .holds import Entries, Hold, Note, Price, Prices
-from .refusing import crowded, spent_up, unpriced
+from .refusing import crowded, spent_up
 from .rules import Limit
-
-# Answers that may be asked for again are remembered by the provider's id, so that each is counted
-# once.
-BILLED_MAX: Final = 10_000
-_ID_CHARS_MAX: Final = 500
 
 
 class Desk:
@@ -35,7 +30,7 @@ class Desk:
         self.prices: Prices | None = None
         self._store = store
         self._tell = tell
-        self._billed: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self.answers = Answers()
 
     # -- before ------------------------------------------------------------------------------------
 
@@ -43,10 +38,8 @@ class Desk:
         """Hold what the request may cost at that provider. `GatewayError` where a rule refuses."""
         note.provider = provider
         demand = note.demand
-        stated = demand.output
         now = self._store.clock()
-        price: Price | None = None
-        is_priced = False
+        price = self._price(exchange, note, provider)
         output, cost = -1, 0  # of the rule before: most rules ask for the same
         holds: list[Hold] = []
         least, of = 1, 0  # what is left under the tightest rule, and of how much
@@ -54,19 +47,13 @@ class Desk:
             subject = limit.subject(exchange, provider)
             if subject is None:
                 continue
-            expected = limit.output_default if stated is None else stated
-            if not limit.in_usd:
-                amount = demand.input + expected
+            if price is None or not limit.in_usd:
+                amount = worst(limit, demand, price)
             else:
-                if not is_priced:
-                    price, is_priced = self._price(exchange, note, provider), True
-                if price is None:
-                    amount = _unknown(limit, demand)
-                else:
-                    if expected != output:
-                        cost = price.worst(demand.input, expected, demand.tier)
-                        output = expected
-                    amount = cost
+                expected = output_of(limit, demand, price)
+                if expected != output:
+                    cost, output = worst(limit, demand, price), expected
+                amount = cost
             window = tally.window
             if now >= window.until_ms or now < window.since_ms:
                 tally.turn(now)
@@ -105,10 +92,10 @@ class Desk:
         fresh: list[Hold] = []
         for limit, tally in note.entries:
             whose = provider if limit.is_by_provider else None
-            amount = self._worst(limit, note.demand, price)
             subject = limit.subject(exchange, provider)
             if subject is None:
                 continue
+            amount = worst(limit, note.demand, price)
             amount += self._carried(exchange, note, limit, before, whose)
             hold = next((h for h in note.holds if h.limit is limit and h.provider == whose), None)
             if hold is not None:
@@ -141,17 +128,6 @@ class Desk:
             mine, key=lambda hold: hold.room() / (hold.limit.amount or 1), default=None
         )
 
-    def _worst(self, limit: Limit, demand: Demand, price: Price | None) -> int:
-        """The most it may add to a rule."""
-        output = demand.output
-        if output is None:
-            output = limit.output_default
-        if not limit.in_usd:
-            return demand.input + output
-        if price is not None:
-            return price.worst(demand.input, output, demand.tier)
-        return _unknown(limit, demand)
-
     def _carried(
         self,
         exchange: Exchange,
@@ -160,21 +136,23 @@ class Desk:
         before: Sequence[Attempt],
         provider: str | None,
     ) -> int:
-        found = 0
+        found, demand = 0, note.demand
         for attempt in before:
             name = attempt.target.provider.name
             if provider is not None and name != provider:
                 continue
             if not limit.in_usd:
-                found += note.demand.input
+                found += demand.input
                 continue
-            price = self._price(exchange, note, name)
+            price = self._price(exchange, note, name) or limit.fallback
             if price is not None:
-                found += price.worst(note.demand.input, 0, note.demand.tier)
+                found += price.worst(demand.input, 0, demand.tier, demand)
         return found
 
-    def _price(self, exchange: Exchange, note: Note, provider: str) -> Price | None:
-        model = note.demand.model
+    def _price(
+        self, exchange: Exchange, note: Note, provider: str, model: str | None = None
+    ) -> Price | None:
+        model = model or note.demand.model
         if model is None or self.prices is None:
             return None
         return self.prices.price(provider, model, exchange.gateway)
@@ -186,6 +164,11 @@ class Desk:
         return spent_up(limit, tally, counter, amount, self._store.clock())
 
     # -- while it streams --------------------------------------------------------------------------
+
+    def held(self, exchange: Exchange, note: Note, limits: Iterable[Limit]) -> int:
+        """Tokens of output that are held under all of some rules."""
+        price = self._price(exchange, note, note.provider or "")
+        return min(output_of(limit, note.demand, price) for limit in limits)
 
     def extend(self, exchange: Exchange, note: Note, output: int, more: int) -> bool:
         """Hold more for a stream that has used up its reservation, under the rules that stop one.
@@ -203,7 +186,7 @@ class Desk:
                 continue
             amount = more
             if limit.in_usd:
-                price = self._price(exchange, note, note.provider or "")
+                price = self._price(exchange, note, note.provider or "") or limit.fallback
                 if price is None:
                     continue
                 amount = price.worst(demand.input, output + more, demand.tier)
@@ -215,6 +198,33 @@ class Desk:
             hold.grow(amount)
         return True
 
+    def renew(self, exchange: Exchange, note: Note, used: Usage, demand: Demand) -> Limit | None:
+        """Hold what a session has used and what it may use next. Gives a hard rule that has no room
+        for that, if there is one; then everything stays as it is.
+
+        used: by all of its answers so far. demand: of those that are to come.
+        """
+        price = self._price(exchange, note, note.provider or "", demand.model)
+        usage = Usage()
+        usage.add(used)
+        usage.cost_nanousd = None if price is None else price.cost(used)
+        changes = []
+        for hold in note.holds:
+            limit = hold.limit
+            if hold.provider is not None and hold.provider != note.provider:
+                continue
+            try:
+                amount = spent(limit, usage) + worst(limit, demand, price)
+            except CallerFault:  # by now it has said its model, and nobody knows the price
+                return limit
+            more = amount - hold.amount
+            if limit.hard and more > 0 and more > hold.room():
+                return limit
+            changes.append((hold, more))
+        for hold, more in changes:
+            hold.grow(more)
+        return None
+
     # -- after -------------------------------------------------------------------------------------
 
     def settle(self, exchange: Exchange, note: Note) -> None:
@@ -224,12 +234,12 @@ class Desk:
         if len(attempts) == 1:
             usage = self._used(exchange, attempts[0])
             for hold in holds:
-                self._replace(hold, _spent(hold.limit, usage))
+                self._replace(hold, spent(hold.limit, usage))
             return
         used = [(each.target.provider.name, self._used(exchange, each)) for each in attempts]
         for hold in holds:
             some = (u for name, u in used if hold.provider is None or hold.provider == name)
-            self._replace(hold, sum(_spent(hold.limit, usage) for usage in some))
+            self._replace(hold, sum(spent(hold.limit, usage) for usage in some))
 
     def count(self, exchange: Exchange, entries: Entries) -> None:
         """Count what was used by a request that nothing was held for: a result read later."""
@@ -246,13 +256,13 @@ class Desk:
                 counter = self._store.counter(tally, subject)
                 if counter is not None:
                     hold = Hold(limit, tally, counter, counter.epoch, 0)
-                    self._replace(hold, _spent(limit, usage))
+                    self._replace(hold, spent(limit, usage))
 
-    def _replace(self, hold: Hold, spent: int) -> None:
+    def _replace(self, hold: Hold, used: int) -> None:
         counter, limit = hold.counter, hold.limit
         if counter.told and hold.tally.window.is_rolling:
             counter.told = min(counter.told, limit.told_of(counter.spent))
-        counter.add(hold.epoch, -hold.amount, spent)
+        counter.add(hold.epoch, -hold.amount, used)
         thresholds, told = limit.thresholds, counter.told
         # Another gateway's rule of this name may have more of them.
         if told < len(thresholds) and counter.spent >= thresholds[told]:
@@ -260,50 +270,15 @@ class Desk:
             self._tell(limit, hold.tally, counter)
 
     def _used(self, exchange: Exchange, attempt: Attempt) -> Usage | None:
-        """What an attempt used, unless its answer was counted before. An answer that is still under
-        way says nothing, and is told again.
+        """What an attempt used, as far as its answer was not counted before. One that is still
+        under way says nothing, and is told again.
         """
         usage = attempt.usage
         if usage is None or usage.response_id is None or not usage.is_known:
             return usage
         if usage.reported or b"/responses" in exchange.path:
-            key = (attempt.target.provider.name, usage.response_id[:_ID_CHARS_MAX])
-            if key in self._billed:
-                return None
-            self.bill(*key)
+            return self.answers.new_in(attempt.target.provider.name, usage.response_id, usage)
         return usage
-
-    def bill(self, provider: str, response_id: str) -> None:
-        """Remember an answer as counted."""
-        self._billed[provider, response_id] = None
-        if len(self._billed) > BILLED_MAX:
-            self._billed.popitem(last=False)
-
-
-def _unknown(limit: Limit, demand: Demand) -> int:
-    """The same where the price is not known: nothing, and what it costs is counted if the model
-    that answers has one. What names no model is let in for as long as anything is left.
-    """
-    if demand.model is None:
-        return 1
-    if limit.hard and limit.rule.unpriced == "refuse":
-        raise unpriced(limit)
-    return 0
-
-
-def _spent(limit: Limit, usage: Usage | None) -> int:
-    """What a usage comes to under a rule."""
-    if usage is None:
-        return 0
-    if limit.in_usd:
-        return usage.cost_nanousd or 0
-    return (
-        (usage.fresh_input or 0)
-        + (usage.cache_read or 0)
-        + (usage.cache_write or 0)
-        + (usage.output_text or 0)
-        + (usage.output_reasoning or 0)
-    )
 
 
 def _is_charged(attempt: Attempt) -> bool:

@@ -11,11 +11,13 @@ import msgspec
 
 from gateway import Exchange
 
+from .unpriced import TokenPrice, Tokens
 from .windows import PERIODS, zone_of
 
 NANOS_PER_USD: Final = 10**9
 USD: Final = "USD"
 TOKENS: Final = "tokens"
+OUTPUT_DEFAULT: Final = 4096
 # Names come from callers and are kept for as long as a window; a ledger cuts them alike.
 NAME_CHARS_MAX: Final = 100
 _METADATA: Final = "metadata."
@@ -40,9 +42,12 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     zone: The time zone of a calendar.
     hard: Refuse what may go beyond it; otherwise it only counts and warns.
     alerts: At which shares of the limit to warn.
-    unpriced: Under a limit in USD, "refuse" models without a price, or "allow" them uncounted.
+    unpriced: Under a limit in USD, "refuse" models without a price, "allow" them uncounted, or
+        what their tokens count as.
     status: Of a refusal.
-    output_default: Tokens of output reserved for a request that states no maximum.
+    output_default: Tokens of output reserved for a request that states no maximum; "model" is the
+        most that the model writes, 4096 where its price does not say.
+    cost_default: USD reserved for a request that names no model.
     stop_in_flight: End a stream that would go beyond it.
     """
 
@@ -53,9 +58,12 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     zone: str = "UTC"
     hard: bool = True
     alerts: tuple[float, ...] = (0.5, 0.8, 1.0)
-    unpriced: Literal["refuse", "allow"] = "refuse"
+    unpriced: Literal["refuse", "allow"] | Tokens = "refuse"
     status: Literal[429, 402] = 429
-    output_default: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = 4096
+    output_default: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] | Literal["model"] = (
+        OUTPUT_DEFAULT
+    )
+    cost_default: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)] = 0.01
     stop_in_flight: bool = False
 
     def __post_init__(self) -> None:
@@ -115,13 +123,18 @@ class Limit:
 
     dimensions: names of what its counters are for. is_by_provider: whether an attempt's target
     decides which of them. thresholds: its alerts as amounts, and one that is never reached.
-    shown: what a header says of it.
+    output_default: tokens of output that are reserved where none are stated, and asks_model
+    whether the model's own most comes before that. cost_default: nano-dollars where no model is.
+    fallback: the price of models without one. shown: what a header says of it.
     subject: finds a request's among its counters; None where the request has none.
     """
 
     __slots__ = (
         "amount",
+        "asks_model",
+        "cost_default",
         "dimensions",
+        "fallback",
         "hard",
         "in_usd",
         "is_by_provider",
@@ -139,7 +152,12 @@ class Limit:
         self.rule = rule
         self.name = rule.name
         self.hard = rule.hard
-        self.output_default = rule.output_default
+        default = rule.output_default
+        self.asks_model = default == "model"
+        self.output_default = OUTPUT_DEFAULT if default == "model" else default
+        self.cost_default = int(Decimal(str(rule.cost_default)) * NANOS_PER_USD)
+        unpriced = rule.unpriced
+        self.fallback = TokenPrice(unpriced) if isinstance(unpriced, Tokens) else None
         self.dimensions = rule.scopes
         self.amount, self.unit, self.period = amount_of(rule.limit)
         self.in_usd = self.unit == USD
@@ -160,7 +178,8 @@ class Limit:
     def key(self) -> tuple[object, ...]:
         """What has to stay the same for counters to stay, through reloads and between gateways."""
         rule = self.rule
-        return (self.name, self.dimensions, self.unit, self.period, rule.window, rule.zone)
+        tokens = rule.unpriced if isinstance(rule.unpriced, Tokens) else None
+        return (self.name, self.dimensions, self.unit, self.period, rule.window, rule.zone, tokens)
 
     def told_of(self, spent: int) -> int:
         """How many alerts an amount has come past."""

@@ -64,7 +64,8 @@ class Prices:
     def price(self, provider: str, model: str, gateway: str = "default") -> Price | None:
         """Its price in that gateway; None where nobody knows.
 
-        `price.cost(usage)` and `price.worst(input_tokens, output_tokens)` are nano-dollars.
+        `price.cost(usage)` and `price.worst(input_tokens, output_tokens)` are nano-dollars;
+        `price.output_max` is the most tokens of an answer, or None.
         """
         return self._plugin.table(gateway).price(provider, None, model)
 

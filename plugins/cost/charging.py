@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _HALF: Final = 500  # of the pico-dollars of a nano-dollar
 _PICOS_PER_NANO: Final = 1000
+_BATCH: Final = "batch"
 
 # Provider, the model that answered, the one that was asked for.
 Missed = Callable[[str, str | None, str | None], None]
@@ -23,16 +24,29 @@ def charge(exchange: Exchange, table: Table, missed: Missed) -> None:
     asked = exchange.model
     for attempt in exchange.attempts:
         usage = attempt.usage
-        if usage is None:
-            continue
+        if usage is None or usage.cost_nanousd is not None:
+            continue  # a batch's results come with the cost of their lines
         name = attempt.target.provider.name
         price = table.price(name, usage.model, asked)
-        cost = None if price is None else cost_of(price, usage)
+        if price is None:
+            cost = None
+        elif usage.reported and usage.tier == _BATCH:
+            cost = _cost_of_many(price, usage)
+        else:
+            cost = cost_of(price, usage)
         if price is not None and cost is not None:
             usage.cost_nanousd = cost
             usage.prices = price.source
         elif usage.is_known:
             missed(name, usage.model, asked)
+
+
+def _cost_of_many(price: Price, usage: Usage) -> int | None:
+    """What a sum of many answers costs; None where one of them may have had another price."""
+    lane = price.lane(_BATCH) or price
+    if lane.rates.request or (lane.tiers and (usage.input or 0) > lane.tiers[-1][0]):
+        return None
+    return cost_of(lane, usage)
 
 
 def cost_of(price: Price, usage: Usage) -> int | None:

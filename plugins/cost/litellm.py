@@ -134,7 +134,11 @@ def _price(row: Mapping[str, Any], source: str, provider: str) -> Price | None:
     base = tiers.pop(0)
     if base and provider in FREE_CACHE:
         base.setdefault("cache_read", 0)
-    return price_of(base, tiers, sheet, source)
+    price = price_of(base, tiers, sheet, source)
+    most = row.get("max_output_tokens")
+    if price is None or type(most) is not int or most <= 0:
+        return price
+    return msgspec.structs.replace(price, output_max=most)
 
 
 def _sheet(row: Mapping[str, Any]) -> Sheet:

@@ -142,6 +142,7 @@ class Model(Rate, frozen=True, forbid_unknown_fields=True, kw_only=True):
     priority: The same.
     batch: The same.
     fast: The same.
+    output_max: The most tokens that it writes, for a budget with output_default = "model".
     """
 
     model: str
@@ -151,6 +152,7 @@ class Model(Rate, frozen=True, forbid_unknown_fields=True, kw_only=True):
     priority: Lane | None = None
     batch: Lane | None = None
     fast: Lane | None = None
+    output_max: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] | None = None
 
     def __post_init__(self) -> None:
         if not self.known():
@@ -171,7 +173,7 @@ class Model(Rate, frozen=True, forbid_unknown_fields=True, kw_only=True):
                 lanes[name] = {0: lane.known()} | _by_start(lane.tiers)
         price = price_of(self.known(), _by_start(self.tiers), lanes, CONFIG)
         assert price is not None
-        return price
+        return msgspec.structs.replace(price, output_max=self.output_max)
 
 
 def _by_start(tiers: tuple[Tier, ...]) -> dict[int, dict[str, int]]:

@@ -21,6 +21,7 @@ import msgspec
 from gateway import Usage
 
 from .charging import cost_of
+from .worst import Parts, worst_of
 
 PICOS_PER_NANO: Final = 1000
 PICOS_PER_USD: Final = 10**12
@@ -91,6 +92,7 @@ class Price(msgspec.Struct, frozen=True, gc=False):
     lanes: prices of other service tiers, by their name in LANES.
     source: the table and its version. until_ns: when the table may say something else.
     audio_ms_min: what a shorter sound counts as. total: the cost, whatever was used.
+    output_max: the most tokens of one answer, where the table says so.
     """
 
     rates: Rates
@@ -100,6 +102,7 @@ class Price(msgspec.Struct, frozen=True, gc=False):
     until_ns: int | None = None
     audio_ms_min: int = 0
     total: int | None = None
+    output_max: int | None = None
 
     def cost(self, usage: Usage) -> int | None:
         """Nano-dollars; None where nothing was counted, or nothing is known of what was."""
@@ -109,32 +112,26 @@ class Price(msgspec.Struct, frozen=True, gc=False):
         """The price of a service tier, in a provider's word for it; None where it is the usual."""
         return self.lanes.get(lane_of(tier))
 
-    def worst(self, input_tokens: int, output_tokens: int, tier: str | None = None) -> int:
-        """The most that a request of text can cost, in nano-dollars, where the lane is known.
+    def worst(
+        self,
+        input_tokens: int,
+        output_tokens: int,
+        tier: str | None = None,
+        parts: Parts | None = None,
+    ) -> int:
+        """The most that a request can cost, in nano-dollars, where the lane is known.
 
-        Sound and pictures cost more than text, and nobody knows of them before the answer.
+        parts: what it holds beside text. What a model writes may be of any kind that it has a price
+        for.
         """
-        lane = None if tier is None else self.lane(tier)
-        if lane is not None:
-            return lane.worst(input_tokens, output_tokens)
-        if self.total is not None:
-            return self.total
-        rates = self.rates
-        for above, higher in self.tiers:
-            if input_tokens > above:
-                rates = higher
-                break
-        read = max(rates.input, rates.cache_read, rates.cache_write, rates.cache_write_1h)
-        written = max(rates.output, rates.reasoning)
-        picos = input_tokens * read + output_tokens * written + rates.request
-        return (picos + _HALF) // PICOS_PER_NANO
+        return worst_of(self, input_tokens, output_tokens, tier, parts)
 
     def in_detail(self, usage: Usage, rates: Rates) -> int | None:
         """The same where there is more to it than five products."""
         if self.total is not None:
             return self.total
         details = usage.details or {}
-        picos, by_units = self._units(details, rates)
+        picos, by_units = self.by_units(details, rates)
         if not by_units:
             has_input = bool(usage.fresh_input or usage.cache_read or usage.cache_write)
             has_output = bool(usage.output_text or usage.output_reasoning)
@@ -145,7 +142,7 @@ class Price(msgspec.Struct, frozen=True, gc=False):
         picos += _read(usage, details, rates) + _written(usage, details, rates)
         return (picos + rates.request + _HALF) // PICOS_PER_NANO
 
-    def _units(self, details: dict[str, int], rates: Rates) -> tuple[int, bool]:
+    def by_units(self, details: Mapping[str, int], rates: Rates) -> tuple[int, bool]:
         """What is no token, in pico-dollars, and whether there was any with a price."""
         picos, found = 0, False
         for name, price in rates.units.items():

@@ -40,10 +40,12 @@ class Table:
         """What a model costs: the one that answered, else the one that was asked for."""
         key = (provider, answered, asked)
         resolved = self._resolved
-        if key in resolved:
-            known = resolved[key]
-            if known is None or known.until_ns is None or time.monotonic_ns() < known.until_ns:
+        known = resolved.get(key)  # at once: a ledger asks from a thread of its own
+        if known is not None:
+            if known.until_ns is None or time.monotonic_ns() < known.until_ns:
                 return known
+        elif key in resolved:
+            return None
         elif len(resolved) >= RESOLVED_MAX:
             resolved.clear()
         models = tuple(dict.fromkeys(name for name in (answered, asked) if name))

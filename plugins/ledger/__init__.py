@@ -43,6 +43,7 @@ from gateway import (
 )
 
 from .journal import FILE_BYTES, Journal, JournalFailed
+from .orphans import Prices
 from .reader import Reader
 from .shipper import Shipper
 from .stores import StoreAway, opened
@@ -126,7 +127,10 @@ class Plugin:
             raise StartError(f"ledger: the journal cannot be made: {error}") from error
         self._journal = journal
         self._gateway = gateway
-        shipper = Shipper(journal, stores[0], config, self._trim)
+        prices: Prices | None = None
+        with contextlib.suppress(StartError):  # nothing has to know them
+            prices = gateway.require("prices")
+        shipper = Shipper(journal, stores[0], config, self._trim, prices)
         self._reader = reader = Reader(shipper, stores[1])
         gateway.provide(NAME, reader)
         retrying = gateway.task(self._retry(), "ledger-retry")

@@ -15,7 +15,7 @@ import asyncpg
 
 from gateway import SchemaFault, look_at_postgres, migrate_postgres
 
-from .records import DIMENSIONS, Bill, Entry, bills_of, made, sums_of, without
+from .records import DIMENSIONS, Bill, Entry, bills_of, corrected, made, sums_of, without
 from .stores import ID_MAX, Refused, StoreAway, hours, id_at
 from .sums import DAYS_TABLE, HOURS_TABLE, adding, asking, days_of, joined
 
@@ -126,6 +126,11 @@ class PostgresStore:
                 rows += await db.fetch(text, *bounds)
         return joined(by, rows)
 
+    async def billed(self, limit: int) -> list[tuple[str, str]]:
+        async with self._connected() as db:
+            text = "SELECT provider, response_id FROM billed ORDER BY id DESC LIMIT $1"
+            return [(row[0], row[1]) for row in await db.fetch(text, limit)][::-1]
+
     async def bound_of(self, bytes_max: int) -> bytes | None:
         async with self._connected() as db:
             # What was deleted keeps its room in the table, so its size says nothing.
@@ -230,7 +235,7 @@ async def _take(db: asyncpg.Connection, entries: Sequence[Entry]) -> None:
         for bill in bills_of(entry):
             earlier = await _billed_before(db, entry, bill)
             if earlier is not None:
-                fresh[place] = without(fresh[place], bill, str(earlier))
+                fresh[place] = await _told_again(db, fresh[place], bill, earlier)
         if fresh[place] is not entry:
             await db.execute(
                 "UPDATE entries SET entry = $2::jsonb WHERE id = $1",
@@ -260,11 +265,32 @@ async def _billed_before(db: asyncpg.Connection, entry: Entry, bill: Bill) -> uu
     if said == "INSERT 0 1":
         return None
     first, reported = await db.fetchrow(
-        "SELECT id, reported FROM billed WHERE provider = $1 AND response_id = $2",
+        "SELECT id, reported FROM billed WHERE provider = $1 AND response_id = $2 FOR UPDATE",
         bill.provider,
         bill.response_id,
     )
     return first if (bill.reported or reported) and first != own else None
+
+
+async def _told_again(
+    db: asyncpg.Connection, entry: Entry, bill: Bill, earlier: uuid.UUID
+) -> Entry:
+    """The entry without what an earlier one has counted, or with what is to be corrected of that;
+    then it is the one that counts.
+    """
+    text = await db.fetchval("SELECT entry::text FROM entries WHERE id = $1", earlier)
+    better = None
+    if text is not None:
+        better = corrected(entry, bill, Entry(earlier.bytes, text.encode()))
+    if better is None:
+        return without(entry, bill, str(earlier))
+    await db.execute(
+        "UPDATE billed SET id = $3, reported = true WHERE provider = $1 AND response_id = $2",
+        bill.provider,
+        bill.response_id,
+        uuid.UUID(bytes=entry.id),
+    )
+    return better
 
 
 def _without_nul(entry: Entry) -> Entry:

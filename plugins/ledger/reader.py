@@ -57,6 +57,12 @@ class Reader:
 
         return await self._shipper.ask(self._read(read))
 
+    async def billed(self, limit: int) -> list[tuple[str, str]]:
+        """Answers that count once however often they are asked for: provider and response id of so
+        many of the latest, oldest first.
+        """
+        return list(await self._shipper.ask(self._read(lambda: self._store.billed(limit))))
+
     async def table(self, want: Wanted) -> list[dict[str, Any]]:
         """The same as rows."""
         return await self._shipper.ask(self._read(lambda: rows(self._store, want)))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 import msgspec
 import orjson
 
-from gateway import BYTES_PER_TOKEN
+from gateway import PROVIDER_ERROR
 
 ORPHANED: Final = "orphaned"
 HOUR_MS: Final = 3_600_000
 COUNTERS: Final = ("fresh_input", "cache_read", "cache_write", "output_text", "output_reasoning")
+_SUMMED: Final = (*COUNTERS, "cost_nanousd")
 # What says what was used; where an answer only repeats what was billed before, all of it goes.
 _USED: Final = (*COUNTERS, "details", "cost_nanousd", "prices", "estimated")
 DIMENSIONS: Final = (
@@ -171,32 +172,6 @@ def _bytes_of(id_: str) -> bytes:
     return found
 
 
-def orphan_of(openings: Collection[Opening]) -> Entry:
-    """The entry of an exchange whose process died before its end.
-
-    What its attempts asked was read by the provider, as far as we know; what they were answered is
-    not known.
-    """
-    by_number = {opening.n: opening.document for opening in openings}
-    last = by_number[max(by_number)]
-    known = {name: value for name, value in last.items() if name not in ("open", "n", "bytes")}
-    attempts = []
-    for n, opening in sorted(by_number.items()):
-        tokens = opening.get("bytes", 0) // BYTES_PER_TOKEN
-        attempt = {"n": n, "provider": opening.get("provider"), "fresh_input": tokens}
-        attempts.append({**attempt, "estimated": True})
-    tokens = sum(attempt["fresh_input"] for attempt in attempts)
-    document = {
-        "id": last["open"],
-        **known,
-        "outcome": ORPHANED,
-        "attempts": attempts,
-        "fresh_input": tokens,
-        "estimated": True,
-    }
-    return made(document)
-
-
 def made(document: dict[str, Any]) -> Entry:
     """The entry of a document that was changed."""
     return Entry(_bytes_of(document["id"]), orjson.dumps(document))
@@ -226,17 +201,53 @@ def _is_counted(used: Used) -> bool:
 
 def without(entry: Entry, bill: Bill, earlier: str) -> Entry:
     """The entry with what an earlier one has counted already taken out of an attempt."""
+    return _changed(entry, bill, {"duplicate_of": earlier})
+
+
+def corrected(entry: Entry, bill: Bill, earlier: Entry) -> Entry | None:
+    """The entry with what its attempt says, less what the earlier one has counted of the same
+    answer; None where that was no guess, and had a price if this one has.
+
+    Sums are then of what was said last. What the earlier one knew alone stays as it is.
+    """
+    first = next((one for one in earlier.document["attempts"] if _is_of(one, bill)), None)
+    told = next(one for one in entry.document["attempts"] if one["n"] == bill.n)
+    if first is None or "corrects" in first or told.get("estimated"):
+        return None
+    is_unpriced = first.get("cost_nanousd") is None and told.get("cost_nanousd") is not None
+    if not first.get("estimated") and not is_unpriced:
+        return None
+    more = {name: told[name] for name in _USED if told.get(name) is not None}
+    for name in _SUMMED:
+        if name in more:
+            more[name] -= first.get(name) or 0
+    if "details" in more:
+        before = first.get("details") or {}
+        more["details"] = {name: n - before.get(name, 0) for name, n in more["details"].items()}
+    return _changed(entry, bill, {**more, "corrects": earlier.document["id"]})
+
+
+def _is_of(attempt: dict[str, Any], bill: Bill) -> bool:
+    """Whether an attempt counts the answer that a bill is for."""
+    return (attempt.get("provider") or "", attempt.get("response_id")) == bill[:2]
+
+
+def _changed(entry: Entry, bill: Bill, used: dict[str, Any]) -> Entry:
+    """The entry with something else in the place of what one of its attempts used."""
     document = dict(entry.document)
     attempts = [dict(attempt) for attempt in document["attempts"]]
     for attempt in attempts:
         if attempt["n"] == bill.n:
             for name in _USED:
                 attempt.pop(name, None)
-            attempt["duplicate_of"] = earlier
+            attempt.update(used)
     document["attempts"] = attempts
     for name in _USED:
         document.pop(name, None)
-    for name in (*COUNTERS, "cost_nanousd"):
+    if len(attempts) == 1:
+        document.update({name: used[name] for name in _USED if name in used})
+        return made(document)
+    for name in _SUMMED:
         known = [attempt[name] for attempt in attempts if name in attempt]
         if known:
             document[name] = sum(known)
@@ -315,9 +326,22 @@ def rows_of(entry: Entry) -> Iterator[dict[str, Any]]:
         **rest,
         "attempts": len(document.get("attempts", ())),
     }
-    for attempt in document.get("attempts", ()):
-        facts = {"outcome": document["outcome"], "model": document.get("model")}
+    attempts = document.get("attempts", ())
+    for attempt in attempts:
+        outcome = _outcome(document["outcome"], attempt, is_last=attempt is attempts[-1])
+        facts = {"outcome": outcome, "model": document.get("model")}
         yield {"kind": "attempt", **common, **_blank(), **whose, **facts, **attempt}
+
+
+def _outcome(whole: str, attempt: dict[str, Any], *, is_last: bool) -> str | None:
+    """What became of one attempt, as far as it says; the last one's end is the exchange's."""
+    if whole == ORPHANED:
+        return whole
+    if "error" in attempt:
+        return PROVIDER_ERROR
+    if is_last:
+        return whole
+    return PROVIDER_ERROR if attempt.get("status", 0) >= 400 else None
 
 
 def _blank() -> dict[str, Any]:

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from gateway import get_logger, now_ms
 
 from .journal import File, Journal, left_behind, lines_of, sweep
-from .records import OPENS, Damaged, Entry, Opening, orphan_of, record_of
+from .orphans import Prices, orphan_of
+from .records import OPENS, Damaged, Entry, Opening, record_of
 from .stores import Refused, Store, StoreAway, id_at
 
 if TYPE_CHECKING:
@@ -45,16 +46,23 @@ LOCK_FILE: Final = "recovery.lock"
 class Shipper:
     """One per process. `start` and `stop` are for the owner's thread; `stop` waits.
 
-    trim: lets go of files that were shipped; called on the owner's loop.
+    trim: lets go of files that were shipped; called on the owner's loop. prices: of what was read
+    for those whose process died.
     """
 
     def __init__(
-        self, journal: Journal, store: Store, config: Config, trim: Callable[[], None]
+        self,
+        journal: Journal,
+        store: Store,
+        config: Config,
+        trim: Callable[[], None],
+        prices: Prices | None = None,
     ) -> None:
         self._journal = journal
         self._store = store
         self._config = config
         self._trim = trim
+        self._prices = prices
         self._owner: asyncio.AbstractEventLoop | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="ledger-shipper", daemon=True)
@@ -253,7 +261,7 @@ class Shipper:
                 if end > start:
                     await self._add(fresh, file, end)
                     count += len(fresh)
-        orphans = [orphan_of(found) for found in openings.values()]
+        orphans = [orphan_of(found, self._prices) for found in openings.values()]
         await self._add(orphans, None)
         for file in files:
             file.drop()

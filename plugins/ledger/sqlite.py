@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from gateway import SchemaFault, look_at_sqlite, migrate_sqlite
 
-from .records import DIMENSIONS, Bill, Entry, bills_of, sums_of, without
+from .records import DIMENSIONS, Bill, Entry, bills_of, corrected, sums_of, without
 from .stores import ID_MAX, Refused, StoreAway, hours, id_at
 from .sums import DAYS_TABLE, HOURS_TABLE, adding, asking, days_of, joined
 
@@ -136,6 +136,11 @@ class SqliteStore:
             ]
         return joined(by, rows)
 
+    async def billed(self, limit: int) -> list[tuple[str, str]]:
+        with _away():
+            text = "SELECT provider, response_id FROM billed ORDER BY id DESC LIMIT ?"
+            return self.db.execute(text, (limit,)).fetchall()[::-1]
+
     async def bound_of(self, bytes_max: int) -> bytes | None:
         with _away():
             pages, free, page_bytes = (
@@ -199,7 +204,7 @@ class SqliteStore:
             for bill in bills_of(entry):
                 earlier = _billed_before(db, entry, bill)
                 if earlier is not None:
-                    fresh[place] = without(fresh[place], bill, str(uuid.UUID(bytes=earlier)))
+                    fresh[place] = _told_again(db, fresh, place, bill, earlier)
         fresh.sort(key=attrgetter("id"))  # it fills pages from left to right
         at = 0
         while len(fresh) - at >= _ADDED_AT_ONCE:
@@ -251,6 +256,27 @@ def _billed_before(db: sqlite3.Connection, entry: Entry, bill: Bill) -> bytes | 
         (bill.provider, bill.response_id),
     ).fetchone()
     return bytes(first) if (bill.reported or reported) and first != entry.id else None
+
+
+def _told_again(
+    db: sqlite3.Connection, fresh: Sequence[Entry], place: int, bill: Bill, earlier: bytes
+) -> Entry:
+    """The entry at that place without what an earlier one has counted, or with what is to be
+    corrected of that; then it is the one that counts.
+    """
+    entry = fresh[place]
+    first = next((one for one in fresh if one.id == earlier), None)
+    if first is None:
+        row = db.execute("SELECT entry FROM entries WHERE id = ?", (earlier,)).fetchone()
+        first = None if row is None else Entry(earlier, row[0].encode())
+    better = None if first is None else corrected(entry, bill, first)
+    if better is None:
+        return without(entry, bill, str(uuid.UUID(bytes=earlier)))
+    db.execute(
+        "UPDATE billed SET id = ?, reported = 1 WHERE provider = ? AND response_id = ?",
+        (entry.id, bill.provider, bill.response_id),
+    )
+    return better
 
 
 @contextlib.contextmanager

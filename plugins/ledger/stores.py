@@ -73,6 +73,9 @@ class Store(Protocol):
         "day" may stand in the place of "hour".
         """
 
+    async def billed(self, limit: int) -> Sequence[tuple[str, str]]:
+        """Provider and response id of the latest answers that count once, oldest first."""
+
     async def bound_of(self, bytes_max: int) -> bytes | None:
         """The id below which entries have to go for the rest to take so many bytes."""
 

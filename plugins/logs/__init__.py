@@ -24,6 +24,7 @@ from gateway import (
     Gateway,
     Size,
     StartError,
+    StoreAway,
     closing_entry,
     hookimpl,
     parse_duration,
@@ -34,7 +35,7 @@ from .api import endpoints
 from .collecting import Collector, Passed, credentials_of, kind_of_answer, side_of_request
 from .reader import Reader
 from .rules import Rule
-from .stores import StoreAway, opened
+from .stores import opened
 from .writer import Writer
 
 NAME: Final = "logs"

@@ -12,7 +12,7 @@ import msgspec
 import orjson
 from aiohttp import web
 
-from gateway import Endpoint, ErrorAnswer, now_ms
+from gateway import Endpoint, ErrorAnswer, StoreAway, StoreRefused, now_ms
 
 from .changing import read_change
 from .deleting import delete
@@ -21,7 +21,6 @@ from .exporting import KINDS, document, pieces
 from .query import FILTERS, ONCE, is_narrow, read, row_id
 from .reader import Reader
 from .records import Body, LogRow, Query
-from .stores import Refused, StoreAway
 from .tailing import Seen, follow
 
 # Who takes nothing of an answer for so long has left.
@@ -47,7 +46,7 @@ class TooMany(Exception):
     """No more of them at once; the text says how many there are."""
 
 
-_STATUS: Final = {ValueError: 400, Refused: 400, Unknown: 404, TooMany: 429, StoreAway: 503}
+_STATUS: Final = {ValueError: 400, StoreRefused: 400, Unknown: 404, TooMany: 429, StoreAway: 503}
 
 
 def endpoints(

@@ -11,9 +11,10 @@ import uuid
 from collections.abc import Iterator
 from typing import Any, Final
 
+from gateway import id_at
+
 from .records import Query
 from .searching import asked_facts, asked_numbers, phrases
-from .stores import id_at
 
 # How many rows are looked at without the index.
 FIRST: Final = 2_000

@@ -11,7 +11,7 @@ from typing import Any
 import click
 import msgspec
 
-from gateway import StartError, now_ms
+from gateway import StartError, StoreAway, now_ms
 from gateway.command import aligned, config_option, in_force, json_option, say, say_json
 
 from . import showing
@@ -21,7 +21,7 @@ from .options import Pairs, filters, pairs, searched
 from .query import FILTERS, LIMIT, ONCE, ORDERS, is_narrow, read, row_id
 from .reader import Reader
 from .records import LogRow, Query
-from .stores import SQLITE_FILE, StoreAway, opened
+from .stores import SQLITE_FILE, opened
 from .tailing import follow
 
 

@@ -1,61 +1,56 @@
-"""Rows in PostgreSQL, where one machine's file is outgrown: any number of gateways write to it.
-
-asyncpg is imported here and nowhere else.
-"""
+"""Rows in PostgreSQL, where one machine's file is outgrown: any number of gateways write to it."""
 
 from __future__ import annotations
 
-import contextlib
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import asyncpg
 import orjson
 
-from gateway import SchemaFault, look_at_postgres, migrate_postgres, now_ms
+from gateway import id_after, look_at_postgres, migrate_postgres, now_ms
+from gateway.postgres import Postgres, count_of, without_nul
 
 from .asking import Asked
 from .records import COUNTED, Body, Change, LogRow, Query, changed, numbers_of, row_bytes
 from .searching import tokens
-from .stores import QUERY_S, Refused, StoreAway, TooSlow, id_after
+from .stores import QUERY_S, TooSlow
 
-CONNECT_S: Final = 10.0
 # A statement that takes longer has met a frozen server; the server itself ends it at `QUERY_S`.
 COMMAND_S: Final = QUERY_S + 5.0
-# To compile a statement takes longer than any of ours; and a set of half a million rows fits.
-_SETTINGS: Final = {"jit": "off", "work_mem": "16MB"}
 _SCHEMA: Final = "logs_schema"
 # Any number, so long as no other program on the same database takes it (pg_advisory_xact_lock).
 _MIGRATION_LOCK: Final = 0x77656C6D
 _ADD_LOCK: Final = 0x77656C61
 
 
-class PostgresStore:
-    """A `Store` over one connection, made again when it is lost."""
+class PostgresStore(Postgres):
+    """A `Store`."""
 
     def __init__(self, address: str, *, query_s: float = QUERY_S) -> None:
-        self._address = address
-        self._query_s = query_s
-        self._db: asyncpg.Connection | None = None
+        settings = {
+            "work_mem": "16MB",  # a set of half a million rows fits
+            "statement_timeout": f"{int(query_s * 1000)}",
+        }
+        super().__init__(address, command_s=COMMAND_S, settings=settings)
+
+    def meaning(self, error: BaseException) -> Exception:
+        if isinstance(error, asyncpg.QueryCanceledError):
+            return TooSlow(f"it took more than {QUERY_S:g} s; ask for less at once")
+        return super().meaning(error)
 
     async def check(self) -> None:
-        async with self._connected() as db:
+        async with self.connected() as db:
             await look_at_postgres(db, __package__, _SCHEMA)
         await self.close()
 
     async def open(self) -> None:
-        async with self._connected() as db:
+        async with self.connected() as db:
             await migrate_postgres(db, __package__, _SCHEMA, _MIGRATION_LOCK)
 
-    async def close(self) -> None:
-        db, self._db = self._db, None
-        if db is not None:
-            with _away():
-                await db.close(timeout=CONNECT_S)
-
     async def add(self, rows: Sequence[LogRow]) -> None:
-        async with self._connected() as db, _transaction(db):
+        async with self.transaction() as db:
             # One at a time, so that arrivals can be seen in their order.
             await db.execute("SELECT pg_advisory_xact_lock($1)", _ADD_LOCK)
             last = await db.fetchval("SELECT coalesce(max(arrival), 0) FROM logs")
@@ -72,7 +67,7 @@ class PostgresStore:
             )
 
     async def get(self, id_: bytes) -> LogRow | None:
-        async with self._connected() as db:
+        async with self.connected() as db:
             return await _row_of(db, id_)
 
     async def find(self, query: Query) -> list[LogRow]:
@@ -80,7 +75,7 @@ class PostgresStore:
         data, bodies = "NULL, NULL", ""
         if query.bodies:
             data, bodies = "request, response", "LEFT JOIN log_bodies USING (id)"
-        async with self._connected() as db:
+        async with self.connected() as db:
             rows: list[Any] = []
             for ids in asked.ways():
                 text = (
@@ -94,21 +89,21 @@ class PostgresStore:
 
     async def count(self, query: Query) -> int:
         asked = Asked(query)
-        async with self._connected() as db:
+        async with self.connected() as db:
             text = f"SELECT count(*) FROM logs WHERE {asked.conditions}"  # noqa: S608 - our names
             return int(await db.fetchval(text, *asked.values))
 
     async def newest(self) -> int:
-        async with self._connected() as db:
+        async with self.connected() as db:
             return int(await db.fetchval("SELECT coalesce(max(arrival), 0) FROM logs"))
 
     async def change(self, id_: bytes, change: Change) -> LogRow | None:
-        async with self._connected() as db, _transaction(db):
+        async with self.transaction() as db:
             row = await _row_of(db, id_, "FOR UPDATE OF logs")
             if row is None:
                 return None
             after = changed(row, change)
-            document = _without_nul(after.document)
+            document = without_nul(after.document)
             await db.execute(
                 "UPDATE logs SET entry = $2, facts = array_to_tsvector($3::text[]), feedback = $4, "
                 "score = $5 WHERE id = $1",
@@ -122,12 +117,12 @@ class PostgresStore:
 
     async def delete(self, query: Query) -> int:
         asked = Asked(query)
-        async with self._connected() as db:
+        async with self.connected() as db:
             text = f"DELETE FROM logs WHERE id IN ({asked.oldest()})"  # noqa: S608 - our names
-            return _count(await db.execute(text, *asked.values))
+            return count_of(await db.execute(text, *asked.values))
 
     async def bound_of(self, bytes_max: int) -> bytes | None:
-        async with self._connected() as db:
+        async with self.connected() as db:
             last = await db.fetchval(
                 'SELECT id FROM (SELECT id, sum("bytes") OVER (ORDER BY id DESC) AS sum FROM logs) '
                 "_ WHERE sum > $1 ORDER BY id DESC LIMIT 1",
@@ -136,35 +131,14 @@ class PostgresStore:
             return None if last is None else id_after(last.bytes)
 
     async def expire(self, bound: bytes, limit: int) -> int:
-        async with self._connected() as db:
+        async with self.connected() as db:
             said = await db.execute(
                 "DELETE FROM logs WHERE id IN "
                 "(SELECT id FROM logs WHERE id < $1 ORDER BY id LIMIT $2)",
                 uuid.UUID(bytes=bound),
                 limit,
             )
-            return _count(said)
-
-    @contextlib.asynccontextmanager
-    async def _connected(self) -> AsyncIterator[asyncpg.Connection]:
-        """The connection. One that met a trouble is not used again: nobody knows its state."""
-        with _away():
-            if self._db is None or self._db.is_closed():
-                self._db = await asyncpg.connect(
-                    self._address,
-                    timeout=CONNECT_S,
-                    command_timeout=COMMAND_S,
-                    server_settings=_SETTINGS
-                    | {"statement_timeout": f"{int(self._query_s * 1000)}"},
-                )
-            db = self._db
-            try:
-                yield db
-            except BaseException as error:
-                if not isinstance(error, _REFUSALS) and self._db is db:
-                    self._db = None
-                    db.terminate()
-                raise
+            return count_of(said)
 
 
 _COLUMNS: Final = (
@@ -184,25 +158,12 @@ _INSERT: Final = (
     "ON CONFLICT (id) DO NOTHING"
 )
 _NO_BODY: Final = (None, None, None)
-_REFUSALS: Final = (
-    asyncpg.DataError,
-    asyncpg.IntegrityConstraintViolationError,
-    asyncpg.ProgramLimitExceededError,
-)
-_TROUBLES: Final = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # what a session that was ended in mid-call gives
-    OSError,
-    SchemaFault,
-    TimeoutError,
-)
 
 
 def _values(row: LogRow, arrival: int) -> list[Any]:
     """A row as `_INSERT` takes it."""
     request, response = row.request, row.response
-    document = _without_nul(row.document)
+    document = without_nul(row.document)
     return [
         *(uuid.UUID(bytes=row.id), arrival, row_bytes(row), row.feedback, row.score),
         *numbers_of(document),
@@ -227,47 +188,3 @@ def _made(row: Sequence[Any]) -> LogRow:
     request = None if row[4] is None else Body(row[11], *row[4:7])
     response = None if row[7] is None else Body(row[12], *row[7:10])
     return LogRow(row[0].bytes, row[1].encode(), request, response, row[2], row[3], "", row[10])
-
-
-def _count(said: str) -> int:
-    """How many rows a statement touched: "DELETE 3"."""
-    return int(said.rpartition(" ")[2])
-
-
-def _without_nul(value: Any) -> Any:
-    """PostgreSQL's texts hold no U+0000, and a caller may say any name."""
-    if isinstance(value, str):
-        return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
-    if isinstance(value, dict):
-        return {_without_nul(name): _without_nul(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_without_nul(inner) for inner in value]
-    return value
-
-
-@contextlib.contextmanager
-def _away() -> Any:
-    """Turn what asyncpg says into what our own understand."""
-    try:
-        yield
-    except _REFUSALS as error:
-        raise Refused(f"postgresql: {error}") from error
-    except asyncpg.QueryCanceledError as error:
-        raise TooSlow(f"it took more than {QUERY_S:g} s; ask for less at once") from error
-    except _TROUBLES as error:
-        raise StoreAway(f"postgresql: {error or type(error).__name__}") from error
-
-
-@contextlib.asynccontextmanager
-async def _transaction(db: asyncpg.Connection) -> AsyncIterator[None]:
-    """Like `db.transaction()`, but a connection that met a trouble is not asked to roll back: it
-    will be let go of, and who is frozen would not answer.
-    """
-    transaction = db.transaction()
-    await transaction.start()
-    try:
-        yield
-    except _REFUSALS:
-        await transaction.rollback()
-        raise
-    await transaction.commit()

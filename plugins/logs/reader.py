@@ -14,8 +14,10 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from gateway import StoreAway
+
 from .records import Change, LogRow, Query
-from .stores import QUERY_S, Store, StoreAway
+from .stores import QUERY_S, Store
 
 T = TypeVar("T")
 

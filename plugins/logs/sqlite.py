@@ -8,22 +8,28 @@ index too: any of them, and any number, narrow a search at the same price.
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from gateway import SchemaFault, look_at_sqlite, migrate_sqlite, now_ms
+from gateway import (
+    BUSY_S,
+    StoreAway,
+    id_after,
+    look_at_sqlite,
+    now_ms,
+    open_sqlite,
+    sqlite_faults,
+    sqlite_transaction,
+)
 
 from .places import MOVED_MAX, conditions, first_place, order_of, place_of
 from .records import Body, Change, LogRow, Query, changed, numbers_of, row_bytes
 from .searching import tokens
-from .stores import QUERY_S, Refused, StoreAway, TooSlow, id_after
+from .stores import QUERY_S, TooSlow
 
-BUSY_S: Final = 5.0
-_PAGE_BYTES: Final = 8192
 # How many steps of SQLite's machine lie between two looks at the clock: a millisecond or so.
 _STEPS: Final = 10_000
 
@@ -39,31 +45,18 @@ class SqliteStore:
         self._until = 0.0
 
     async def check(self) -> None:
-        with _away():
+        with sqlite_faults():
             look_at_sqlite(self.path, __package__)
 
     async def open(self) -> None:
-        with _away():
-            if not self.path.exists():
-                with contextlib.suppress(FileExistsError):
-                    os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-            db = sqlite3.connect(
-                self.path, timeout=self._busy_s, isolation_level=None, check_same_thread=False
-            )
-            try:
-                db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new file
-                db.execute("PRAGMA journal_mode = WAL")
-                db.execute("PRAGMA synchronous = NORMAL")
-                migrate_sqlite(db, __package__)
-            except BaseException:
-                db.close()
-                raise
+        with sqlite_faults():
+            db = open_sqlite(self.path, __package__, busy_s=self._busy_s)
             db.set_progress_handler(self._is_late, _STEPS)
             self._db = db
 
     async def close(self) -> None:
         if self._db is not None:
-            with _away():
+            with sqlite_faults():
                 self._db.close()
             self._db = None
 
@@ -156,21 +149,19 @@ class SqliteStore:
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         self._until = time.monotonic() + self._query_s
-        with _away():
-            yield self.db
+        with sqlite_faults():
+            try:
+                yield self.db
+            except sqlite3.OperationalError as error:
+                if str(error) != "interrupted":
+                    raise
+                text = f"it took more than {QUERY_S:g} s; ask for less at once"
+                raise TooSlow(text) from error
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._reading() as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-                db.execute("COMMIT")
-            except BaseException:
-                self._until = time.monotonic() + self._query_s
-                with contextlib.suppress(sqlite3.Error):
-                    db.execute("ROLLBACK")
-                raise
+        with self._reading() as db, sqlite_transaction(db):
+            yield db
 
 
 _COLUMNS: Final = (
@@ -225,16 +216,3 @@ def _delete(db: sqlite3.Connection, places: list[tuple[int]]) -> int:
     db.executemany("DELETE FROM texts WHERE place = ?", places)
     db.executemany("DELETE FROM logs WHERE place = ?", places)
     return len(places)
-
-
-@contextlib.contextmanager
-def _away() -> Iterator[None]:
-    """Turn what SQLite says into what our own understand."""
-    try:
-        yield
-    except (sqlite3.DataError, sqlite3.IntegrityError, OverflowError, UnicodeError) as error:
-        raise Refused(f"sqlite: {error}") from error
-    except (sqlite3.Error, OSError, SchemaFault) as error:
-        if str(error) == "interrupted":
-            raise TooSlow(f"it took more than {QUERY_S:g} s; ask for less at once") from error
-        raise StoreAway(f"sqlite: {error}") from error

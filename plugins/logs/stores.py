@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol, cast
 
-from gateway import StartError
+from gateway import StoreAway, open_store
 
 from .records import Change, LogRow, Query
 
@@ -17,16 +16,8 @@ SQLITE_FILE: Final = "logs.db"
 QUERY_S: Final = 20.0
 
 
-class StoreAway(Exception):
-    """The store cannot do it now; the text says why. Trying again may help."""
-
-
 class TooSlow(StoreAway):
     """A question took longer than `QUERY_S`."""
-
-
-class Refused(Exception):
-    """The store will never take these rows; the text says why. Others it may."""
 
 
 class Store(Protocol):
@@ -47,7 +38,7 @@ class Store(Protocol):
     async def add(self, rows: Sequence[LogRow]) -> None:
         """Take rows in one transaction; one whose id is there already is left as it is.
 
-        May raise `Refused`.
+        May raise `StoreRefused`.
         """
 
     async def get(self, id_: bytes) -> LogRow | None:
@@ -77,35 +68,9 @@ class Store(Protocol):
         """Delete up to `limit` of the oldest rows below an id; how many went."""
 
 
-def id_at(at_ms: int) -> bytes:
-    """The least id of that millisecond."""
-    return max(at_ms, 0).to_bytes(6, "big") + bytes(10)
-
-
-def id_after(id_: bytes) -> bytes:
-    """The next id of all that there could be."""
-    return (int.from_bytes(id_, "big") + 1).to_bytes(16, "big")
-
-
 def opened(address: str, state: Path) -> Store:
     """The store of an address, not connected yet. StartError for one that nobody knows.
 
     address: "sqlite" for a file in the state directory, or "postgresql://user@host/database".
     """
-    if address == "sqlite":
-        from .sqlite import SqliteStore  # noqa: PLC0415 - only the one that is used is imported
-
-        return SqliteStore(state / SQLITE_FILE)
-    if address.startswith(("postgresql://", "postgres://")):
-        try:
-            module = importlib.import_module(".postgres", __package__)
-        except ImportError as error:
-            raise StartError(
-                f"logs: {error.name} is not installed, which PostgreSQL needs; "
-                'pip install "weir[postgres]"'
-            ) from error
-        return cast("Store", module.PostgresStore(address))
-    raise StartError(
-        f'logs: store = "{address.partition(":")[0]}...": wanted "sqlite" or '
-        '"postgresql://user@host/database"'
-    )
+    return cast("Store", open_store(address, state / SQLITE_FILE, __package__))

@@ -12,9 +12,10 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from gateway import StoreAway
+
 from .reader import Reader
 from .records import LogRow, Query
-from .stores import StoreAway
 
 POLL_S: Final = 0.5
 # In memory at once; who is further behind gets the next ones at once.

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from gateway import get_logger, now_ms
+from gateway import StoreAway, StoreRefused, get_logger, id_at, now_ms
 
 from .collecting import Passed, Side, Tally
 from .readable import Said, words_said
 from .records import Body, LogRow
 from .redacting import RULES_S, Failed, Redactor
-from .stores import Refused, Store, StoreAway, id_at
+from .stores import Store
 
 if TYPE_CHECKING:
     from . import Config
@@ -193,7 +193,7 @@ class Writer:
         """Have the store take rows. One that it refuses is dropped, and the rest goes on."""
         try:
             await self._store.add(rows)
-        except Refused as error:
+        except StoreRefused as error:
             if len(rows) > 1:
                 half = len(rows) // 2
                 await self._add(rows[:half])

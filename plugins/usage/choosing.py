@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
 from gateway import Attempt, Exchange
 
-from .later import Results, results_of
+from .later import Price, Prices, Results, results_of
 from .session import Session
 from .watching import Events, Lines, Messages, Watcher
 from .whole import Whole
@@ -17,8 +18,13 @@ _JSON: Final = b"application/json"
 _KIND: Final = frozenset({b"content-type"})
 
 
-def watcher_of(exchange: Exchange, attempt: Attempt) -> Watcher | None:
-    """Who can read this answer; None where it holds no counts, or nobody knows how."""
+def watcher_of(
+    exchange: Exchange, attempt: Attempt, prices: Callable[[], Prices | None] = lambda: None
+) -> Watcher | None:
+    """Who can read this answer; None where it holds no counts, or nobody knows how.
+
+    prices: asked for where an answer holds many others.
+    """
     status = attempt.status
     if status == 101:
         return Session()
@@ -33,7 +39,7 @@ def watcher_of(exchange: Exchange, attempt: Attempt) -> Watcher | None:
     if status == 200 and exchange.method == b"GET":
         of = results_of(exchange.path)
         if of is not None:
-            return Results(of)
+            return Results(of, _pricing(exchange, attempt, prices()))
     if kind.endswith((b"/json", b"+json")):
         return Whole(always=posted)
     if kind == b"application/vnd.amazon.eventstream":
@@ -41,6 +47,15 @@ def watcher_of(exchange: Exchange, attempt: Attempt) -> Watcher | None:
     if kind in (b"application/x-ndjson", b"application/jsonl", b"application/x-jsonlines"):
         return Lines()
     return None
+
+
+def _pricing(
+    exchange: Exchange, attempt: Attempt, prices: Prices | None
+) -> Callable[[str], Price | None] | None:
+    if prices is None:
+        return None
+    provider, gateway = attempt.target.provider.name, exchange.gateway
+    return lambda model: prices.price(provider, model, gateway)
 
 
 def kind_of(attempt: Attempt) -> bytes:

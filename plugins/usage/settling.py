@@ -68,9 +68,13 @@ def _seen(exchange: Exchange, attempt: Attempt, watcher: Watcher) -> Usage | Non
         usage = Usage()  # a part of a sum that can be read again
         usage.problem = "not read to the end"
         return usage
-    is_whole = outcome == COMPLETE or (usage.finish_reason is not None and usage.output is not None)
+    is_whole = outcome == COMPLETE or (
+        usage.finish_reason is not None and usage.output is not None and not _is_one_of(exchange)
+    )
     if (is_whole and usage.is_known) or watcher.is_pending or not _costs(exchange):
         return usage
+    if usage.reported:
+        return usage  # what is not said now is said when it is asked for again
     written = _written(exchange, attempt, watcher)
     if outcome == PROVIDER_ERROR and not usage.is_known and not written:
         return usage  # an error is all that came
@@ -80,6 +84,18 @@ def _seen(exchange: Exchange, attempt: Attempt, watcher: Watcher) -> Usage | Non
     if written and not watcher.is_counted:
         usage.output_text = max(usage.output_text or 0, written - (usage.output_reasoning or 0))
     return usage
+
+
+def _is_one_of(exchange: Exchange) -> bool:
+    """Whether a reason to finish may be that of one of Gemini's candidates, while others go on."""
+    document = exchange.document
+    if not isinstance(document, dict):
+        return False
+    config = document.get("generationConfig") or document.get("generation_config")
+    if not isinstance(config, dict):
+        return False
+    count = config.get("candidateCount") or config.get("candidate_count")
+    return isinstance(count, int) and count > 1
 
 
 def _note_error(exchange: Exchange, document: object) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import Rate, parse_rate
-from gateway.rates import AMOUNT_MAX, UNITS
+from gateway.rates import AMOUNT_MAX, UNITS, check_budget
 
 
 @pytest.mark.parametrize(
@@ -68,3 +68,16 @@ def test_a_window_is_a_year_at_most() -> None:
 @given(st.integers(1, AMOUNT_MAX // 10**9), st.sampled_from(UNITS), st.integers(1, 300))
 def test_every_amount_unit_and_window_can_be_written(amount: int, unit: str, days: int) -> None:
     assert parse_rate(f"{amount}G {unit}/{days} days") == (amount * 10**9, unit, days * 86_400)
+
+
+@pytest.mark.parametrize("written", ["200 USD/month", "1M tokens/day", "0.5 USD per hour"])
+def test_a_budget_is_an_amount_and_a_period(written: str) -> None:
+    check_budget(written)
+
+
+@pytest.mark.parametrize(
+    "written", ["", "200 USD", "200 EUR/month", "50/min", "1 USD/min", "-1 USD/day"]
+)
+def test_what_is_no_budget_is_told_how_one_looks(written: str) -> None:
+    with pytest.raises(ValueError, match="is no budget; wanted an amount"):
+        check_budget(written)

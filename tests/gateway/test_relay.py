@@ -828,6 +828,41 @@ def test_a_rewriter_that_fails_on_the_marker_makes_no_complete_answer():
     assert relay.fault is not None
 
 
+GEMINI = b"models/g:streamGenerateContent"
+FINISH = b'data: {"candidates": [{"finishReason": "STOP"}]}\n\n'
+
+
+def test_where_more_may_come_behind_an_end_the_bodys_own_end_settles():
+    record, made = Record(), exchange(path=GEMINI, provider="google-ai-studio")
+    relay = watched(record, made=made, events=True)
+    relay.feed(FINISH, False)
+    assert (record.outcomes, made.end_marker_seen) == ([], True)
+    relay.feed(b'data: {"usageMetadata": {}}\n\n', False)
+    assert record.outcomes == []
+    relay.feed(b"", True)
+
+    assert record.order == ["write", "write", "settle", "write"]
+    assert record.outcomes == ["complete"]
+
+
+def test_and_where_it_is_torn_there_it_is_a_cut():
+    record = Record()
+    relay = watched(record, made=exchange(path=GEMINI, provider="google-ai-studio"), events=True)
+    relay.feed(FINISH, False)
+    relay.fail(CUT)
+
+    assert (record.outcomes, relay.fault) == (["truncated"], CUT)
+
+
+def test_but_behind_an_error_nothing_comes():
+    record = Record()
+    relay = watched(record, made=exchange(path=GEMINI, provider="google-ai-studio"), events=True)
+    fed(relay, FINISH, b'data: {"error": {"code": 503}}\n\n')
+
+    assert record.order == ["write", "settle", "write", "write"]
+    assert record.outcomes == ["provider_error"]
+
+
 def test_an_upstream_that_dies_behind_its_marker_is_cut_for_the_caller_all_the_same():
     record = Record()
     relay = watched(record, events=True)

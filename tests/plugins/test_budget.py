@@ -36,6 +36,7 @@ from gateway.testing import (
 )
 from plugins.budget import Config, Plugin
 from plugins.budget.rules import Rule
+from plugins.budget.unpriced import Tokens
 from plugins.cost.own import Model
 from tests.gateway.answers import CHAT, chat_chunks, sse
 
@@ -48,6 +49,9 @@ PRICES = plugins.cost.Config(
         Model(model="m", provider="groq", input=500, output=500_000),
         Model(model="m", input=1_000, output=1_000_000),
         Model(model="free", input=0, output=0),
+        Model(model="painter", image=0.2),
+        Model(model="speaker", characters=100_000),
+        Model(model="wordy", input=0, output=1_000_000, output_max=50),
     ),
 )
 BODY = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]}
@@ -211,6 +215,77 @@ def test_a_model_without_a_price_is_refused_or_let_in_uncounted():
     for one in (House(rule(unpriced="allow")), House(rule(hard=False))):
         assert one.ask(answers(said(model=None)), unknown).status == 200
         assert one.spent == 0
+
+
+def test_a_model_without_a_price_counts_by_its_tokens():
+    """A thousandth of a dollar for a token that is read, and a tenth for one that is written."""
+    unknown = {**BODY, "model": "unknown"}
+    house = House(rule(limit="1 USD/year", unpriced=Tokens(input=1_000, output=100_000)))
+    ran = house.ask(answers(said(model=None)), unknown)
+    held = 5 * USD // 10 + (len(orjson.dumps(unknown)) // 4 + 1) * USD // 1000
+    assert ran.get(b"weir-budget-remaining") == b"0.%09d USD" % (USD - held)
+    assert house.spent == 3 * USD // 10 + 10 * USD // 1000
+    assert house.ask(answers(said(model=None)), unknown).status == 200
+    ran = house.ask(answers(said(model=None)), unknown)
+    assert (ran.status, error_of(ran)["code"]) == (429, "budget_exceeded")
+    assert house.ask(document={**BODY, "model": "free"}).status == 200  # its price is known
+
+
+def test_a_rule_that_does_not_apply_refuses_nothing_elsewhere():
+    """A model has no price at the second target, and that matters to a team's rule alone."""
+    house = House(rule(scope="metadata.team"), more=(Elsewhere("openai", "ollama"),))
+    assert house.ask(fails_first(1), {**BODY, "model": "unknown"}).status == 200
+
+
+def picture(number: int) -> bytes:
+    return orjson.dumps({"created": 1, "data": [{"url": "u"}] * number})
+
+
+def test_pictures_are_held_and_counted_by_the_piece():
+    house = House(rule(limit="1 USD/year"))
+    path = b"v1/images/generations"
+    ran = house.ask(answers(picture(2)), {"model": "painter", "n": 3}, path=path)
+    assert ran.get(b"weir-budget-remaining") == b"0.400000000 USD"
+    assert house.spent == 4 * USD // 10
+    ran = house.ask(answers(picture(2)), {"model": "painter", "n": 4}, path=path)
+    assert (ran.status, error_of(ran)["code"]) == (429, "budget_exceeded")
+
+
+def test_speech_is_held_by_its_characters():
+    house = House(rule(limit="1 USD/year"))
+    document = {"model": "speaker", "input": "Hello", "voice": "alloy"}
+    ran = house.ask(answers(b"ID3"), document, path=b"v1/audio/speech")
+    assert ran.get(b"weir-budget-remaining") == b"0.500000000 USD"
+    document["input"] = "Hello, world"
+    ran = house.ask(answers(b"ID3"), document, path=b"v1/audio/speech")
+    assert (ran.status, error_of(ran)["code"]) == (429, "budget_exceeded")
+
+
+def test_where_no_maximum_is_stated_the_models_own_is_held():
+    house = House(rule(limit="100 USD/year", output_default="model"))
+    ran = house.ask(answers(said(model="wordy")), {"model": "wordy"})
+    left = ran.get(b"weir-budget-remaining")
+    assert left == b"%d.%09d USD" % divmod(100 * USD - 50 * USD, USD)
+    ran = house.ask(answers(said(model="wordy")), {"model": "wordy", "n": 2})
+    assert (ran.status, error_of(ran)["code"]) == (429, "budget_exceeded")
+
+
+@pytest.mark.parametrize(
+    "path", [b"model/m/converse-stream", b"model/m/invoke-with-response-stream"]
+)
+def test_a_stream_that_nobody_can_end_states_its_most(path):
+    stops = rule(stop_in_flight=True, scope="metadata.team", output_default=2)
+    house = House(stops)
+    team = (b"weir-metadata", b'{"team": "a"}')
+    seen: list[Any] = []
+    document: dict[str, Any] = {"messages": []}
+    ran = house.ask(None, document, team, path=path, provider="aws-bedrock", seen=seen)
+    assert (ran.status, seen) == (400, [])
+    assert b"inferenceConfig.maxTokens" in ran.body
+    assert b"budget_unstoppable" in ran.body
+    assert house.ask(None, document, path=path, provider="aws-bedrock").status == 200
+    document["inferenceConfig"] = {"maxTokens": 5}
+    assert house.ask(None, document, team, path=path, provider="aws-bedrock").status == 200
 
 
 @pytest.mark.parametrize("keys", [{"unpriced": "allow"}, {"hard": False}])
@@ -434,6 +509,28 @@ def test_an_answer_that_is_asked_for_again_counts_once():
         assert house.spent == 3 * USD + 10 * USD // 1000
 
 
+def test_a_response_whose_caller_left_counts_what_is_told_of_it_later():
+    house = House(rule(), rule(name="t", limit="1k tokens/day"))
+    whole = {"id": "resp_1", "object": "response", "model": "m", "output": []}
+    created = {"type": "response.created", "response": {**whole, "status": "in_progress"}}
+    delta = {"type": "response.output_text.delta", "item_id": "i", "delta": "word " * 20}
+    events = b"".join(b"data: %b\n\n" % orjson.dumps(event) for event in (created, delta))
+
+    def waits(visit: Visit) -> None:
+        visit.read()
+        visit.send(head(200, (b"Content-Type", b"text/event-stream")) + events)
+        visit.wait_gone()
+
+    house.ask(waits, STREAMED, path=b"v1/responses", leaves_after=len(events))
+    dollars, tokens = house.counters
+    assert tokens.spent == STREAMED_READ + 25
+    usage = {"input_tokens": 10, "output_tokens": 3, "total_tokens": 13}
+    for _ in range(2):
+        told = answers(orjson.dumps({**whole, "status": "completed", "usage": usage}))
+        house.ask(told, None, path=b"v1/responses/resp_1", method=b"GET")
+        assert (dollars.spent, tokens.spent) == (3 * USD + 10 * USD // 1000, 13)
+
+
 def test_a_response_in_the_background_counts_once_it_is_told():
     house = House(rule())
     whole = {"id": "resp_1", "object": "response", "model": "m", "output": []}
@@ -497,7 +594,7 @@ def test_a_request_that_began_before_a_reload_does_not_bring_its_rules_back():
     house.plugin._gateway = gateway
     old = Config(rules=(rule(name="old"),))
     assert [limit.name for limit, _ in house.plugin.entries("default", old)] == ["old"]
-    assert [limit.name for limit, _ in house.plugin._every()] == ["r"]
+    assert [limit.name for limit, _ in house.plugin._standing.every()] == ["r"]
     assert house.spent > 3 * USD
 
 

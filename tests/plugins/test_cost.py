@@ -7,6 +7,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import orjson
 import pytest
 
@@ -127,6 +128,39 @@ def test_each_attempt_is_priced_and_the_sum_is_the_exchanges():
     assert made.attempts[0].usage.estimated
     assert made.usage is not None
     assert made.usage.cost_nanousd == 37_500
+
+
+def line(model: str, read: int, written: int) -> bytes:
+    usage = {"input_tokens": read, "output_tokens": written}
+    message = {"id": "msg", "type": "message", "model": model, "usage": usage}
+    return orjson.dumps({"custom_id": "a", "result": {"type": "succeeded", "message": message}})
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        # Two short answers are no long one, though their sum is beyond the tier's start.
+        ((line("a", 90, 10), line("a", 60, 5)), 150 * 500 + 15 * 4_000),
+        ((line("a", 90, 10), line("a", 101, 5)), 90 * 500 + 101 * 3_000 + 15 * 4_000),
+        ((line("a", 90, 10), line("b", 60, 5)), 90 * 500 + 10 * 4_000 + 60 * 70 + 5 * 700),
+        ((line("a", 90, 10), line("c", 60, 5)), None),
+        ((line("c", 90, 10), line("c", 60, 5)), None),
+    ],
+)
+def test_the_results_of_a_batch_cost_what_each_of_their_lines_does(lines, expected):
+    half = {"input": "0.5", "output": 4, "tiers": [{"above": 100, "input": 3}]}
+    first = msgspec.convert({"model": "a", "input": 1, "output": 8, "batch": half}, Model)
+    second = Model(model="b", input="0.07", output="0.7")
+    config = Config(models=(first, second), bundled=False)
+    usage_plugin, plugin = plugins.usage.Plugin(plugins.usage.Config()), Plugin(config)
+    plan = plan_of(usage_plugin, plugin, settings={"cost": config, "usage": usage_plugin.config})
+    made = exchange(b"GET", b"v1/messages/batches/b/results", provider="anthropic")
+    with ScriptedUpstream(answers(b"\n".join(lines), (b"Content-Type", b"text/x"))) as upstream:
+        lifespans = [usage_plugin.lifespan, plugin.lifespan]
+        ran = run(plan, made, upstream, lifespans=lifespans)
+    assert priced(ran) == (expected, None if expected is None else "config")
+    assert plugin._gateway is not None
+    assert plugin._gateway.counts == ({"unpriced": 1} if expected is None else {})
 
 
 def test_what_is_not_known_stays_null():

@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -25,13 +26,19 @@ from gateway.testing import (
     RunningGateway,
     ScriptedUpstream,
     StartFailed,
+    Visit,
     answers,
+    chunk,
     exchange,
+    head,
     running_gateway,
+    sized,
     streams,
 )
 from gateway.testing.exchanges import attempt_of
 from plugins.ledger import Config, Plugin
+from plugins.ledger.journal import Journal
+from tests.plugins.ledger.entries import id_of, opening
 
 ROOT = Path(__file__).resolve().parents[2]
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5}
@@ -68,6 +75,17 @@ def api(gateway: RunningGateway, query: str) -> tuple[int, dict[str, Any]]:
             return error.code, json.load(error)
 
 
+def wait_for_requests(gateway: RunningGateway, count: int) -> None:
+    """Wait until the store has so many."""
+    rows = []
+    for _ in range(200):
+        rows = api(gateway, "")[1]["rows"]
+        if rows and rows[0]["requests"] == count:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"no {count} requests: {rows}")
+
+
 @pytest.fixture(scope="module")
 def used() -> Iterator[RunningGateway]:
     """Give a gateway that was asked a few times, and is still there."""
@@ -79,9 +97,7 @@ def used() -> Iterator[RunningGateway]:
             assert ask(gateway, "a", model) == 200
         upstream.script = answers(b'{"error":{"message":"no"}}', status=429)
         assert ask(gateway, "a") == 429
-        for _ in range(200):
-            if api(gateway, "")[1]["rows"] and api(gateway, "")[1]["rows"][0]["requests"] == 4:
-                break
+        wait_for_requests(gateway, 4)
         yield gateway
 
 
@@ -146,6 +162,76 @@ def test_weir_ledger_verify_finds_no_difference_and_one_that_is_there(used):
     assert json.loads(done.stdout)["differences"] == [
         "x-000000.damaged: holds what could not be read or stored"
     ]
+
+
+def asked_then_polled(visit: Visit) -> None:
+    """A provider that goes on when its reader has left, and says its count to who asks later."""
+    visit.read()
+    whole = {"id": "resp_1", "object": "response", "model": "m-1", "output": []}
+    if visit.request.method == b"GET":
+        usage = {"input_tokens": 7, "output_tokens": 900, "total_tokens": 907}
+        answer = {**whole, "status": "completed", "usage": usage}
+        visit.send(sized(json.dumps(answer).encode(), (b"Content-Type", b"application/json")))
+        return
+    created = {"type": "response.created", "response": {**whole, "status": "in_progress"}}
+    delta = {"type": "response.output_text.delta", "item_id": "i", "delta": "word " * 20}
+    fields = ((b"Content-Type", b"text/event-stream"), (b"Transfer-Encoding", b"chunked"))
+    lines = (b"data: %b\n\n" % json.dumps(event).encode() for event in (created, delta))
+    visit.send(head(200, *fields) + b"".join(map(chunk, lines)))
+    visit.wait_gone()
+
+
+def test_a_stream_that_was_left_is_billed_what_its_provider_says_later():
+    model = {"model": "m*", "input": 1, "output": 2}
+    tables = {"cost": {"bundled": False, "models": [model]}}
+    with (
+        ScriptedUpstream(asked_then_polled) as upstream,
+        running_gateway(
+            {"providers": {"openai": upstream.provider()}, "plugins": tables},
+            plugins=["usage", "cost", "ledger"],
+        ) as gateway,
+    ):
+        body = json.dumps({"model": "m", "stream": True, "input": "x" * 400}).encode()
+        with RawCaller(gateway.port) as caller:
+            fields = (b"Content-Type", b"application/json")
+            caller.request(b"POST", b"/openai/v1/responses", fields, body=body)
+            caller.answer_head()
+            assert any(b"word" in piece for _, piece in caller.wire.chunks())
+        wait_for_requests(gateway, 1)
+        for _ in range(2):
+            with RawCaller(gateway.port) as caller:
+                caller.request(b"GET", b"/openai/v1/responses/resp_1")
+                assert caller.answer().is_complete
+        wait_for_requests(gateway, 3)
+        (sums,) = api(gateway, "")[1]["rows"]
+        exported = weir(gateway, "ledger", "export", "--kind", "attempt").stdout
+        verified = weir(gateway, "ledger", "verify")
+    rows = [json.loads(line) for line in exported.splitlines()]
+    guess, real, again = rows
+    assert (guess["estimated"], guess["output_text"]) == (True, 25)
+    assert (real["corrects"], real["estimated"]) == (guess["id"], False)
+    assert (again["duplicate_of"], again["cost_nanousd"]) == (real["id"], None)
+    assert (sums["fresh_input"], sums["output_text"]) == (7, 900)
+    assert sums["cost_nanousd"] == 7 * 1000 + 900 * 2000
+    assert verified.stdout.splitlines()[-1] == "no difference", verified.stdout
+
+
+def test_what_a_dead_process_has_left_is_priced_where_prices_are_known(tmp_path):
+    dead = Journal(tmp_path / "journal", bytes_max=1 << 30)
+    for n, model in enumerate(("m", "unknown")):
+        dead.open(id_of(n), opening(id_of(n), model=model, bytes=400))
+    dead.current.close()  # its lock goes with it
+    tables = {"cost": {"bundled": False, "models": [{"model": "m", "input": 1, "output": 2}]}}
+    config = {"plugins": tables, "state_dir": str(tmp_path)}
+    with running_gateway(config, plugins=["usage", "cost", "ledger"]) as gateway:
+        gateway.wait_for_log("ledger_recovered")
+        exported = weir(gateway, "ledger", "export").stdout
+        (sums,) = json.loads(weir(gateway, "usage", "--by", "outcome", "--json").stdout)
+        assert weir(gateway, "ledger", "verify").returncode == 0
+    rows = [json.loads(row) for row in exported.splitlines()]
+    costs = [(row["outcome"], row["cost_nanousd"], row["prices"]) for row in rows]
+    assert costs == [("orphaned", 100_000, "config")] * 2 + [("orphaned", None, None)] * 2
+    assert (sums["cost_nanousd"], sums["unpriced"]) == (100_000, 1)
 
 
 def test_a_command_without_a_ledger_says_so(tmp_path):

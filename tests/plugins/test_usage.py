@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -135,6 +136,100 @@ def test_the_usage_of_each_format_is_noted_and_its_bytes_pass(case: Case, packed
     assert ran.is_complete
     assert (counts_of(usage), known) == (case.counts, case.rest)
     assert (usage.estimated, usage.problem, usage.reported) == (False, None, False)
+
+
+GEMINI = b"v1beta/models/g:streamGenerateContent?alt=sse"
+
+
+def gemini_event(*candidates: tuple[int, str | None], output: int | None) -> bytes:
+    """A chunk with a word of each candidate: its index and its reason. output: counts up to it."""
+    chunk_ = gemini_chunk("word ", output or 0)
+    chunk_["candidates"] = [
+        {"content": {"parts": [{"text": "word "}]}, "index": index, "finishReason": reason}
+        for index, reason in candidates
+    ]
+    if output is None:
+        del chunk_["usageMetadata"]
+    return b"data: %b\r\n\r\n" % spaced(chunk_)
+
+
+BEHIND = {
+    "counts in an event of their own": (
+        gemini_event((0, None), output=None),
+        gemini_event((0, "STOP"), output=None),
+        gemini_event(output=19),
+    ),
+    "later counts": (
+        gemini_event((0, "STOP"), output=7),
+        gemini_event(output=19),
+    ),
+    "another candidate": (
+        gemini_event((0, None), (1, None), output=4),
+        gemini_event((0, "STOP"), output=7),
+        gemini_event((1, None), output=12),
+        gemini_event((1, "MAX_TOKENS"), output=19),
+    ),
+    "a reason in each": (
+        gemini_event((0, "STOP"), output=7),
+        gemini_event((0, "STOP"), output=19),
+    ),
+}
+
+
+class Settled:
+    """Keeps what is known when an exchange is settled, which is what a ledger writes down."""
+
+    def __init__(self) -> None:
+        self.known: Any = None
+
+    @hookimpl
+    def settle(self, exchange: Exchange) -> None:
+        usage = exchange.usage
+        assert usage is not None
+        self.known = (exchange.outcome, exchange.end_marker_seen, usage.estimated, counts_of(usage))
+
+
+@pytest.mark.parametrize("close_delimited", [False, True])
+@pytest.mark.parametrize("what", BEHIND)
+def test_what_comes_behind_geminis_first_reason_to_finish_counts(
+    what: str, close_delimited: bool
+) -> None:
+    events = BEHIND[what]
+
+    def script(visit: Visit) -> None:
+        visit.read()
+        framing = () if close_delimited else (CHUNKED,)
+        visit.send(head(200, (b"Content-Type", SSE), *framing))
+        for event in events:
+            visit.send(event if close_delimited else chunk(event))
+            time.sleep(0.02)  # each comes alone
+        if close_delimited:
+            visit.fin()
+        else:
+            visit.send(chunk(b""))
+
+    settled = Settled()
+    ran, _ = through(script, GEMINI, {"contents": []}, settled, provider="google-ai-studio")
+
+    assert (ran.body, ran.is_complete) == (b"".join(events), True)
+    assert settled.known == ("complete", True, False, (44, 256, None, 19, 55))
+
+
+@pytest.mark.parametrize("candidates", [1, 2])
+def test_of_several_candidates_one_that_is_finished_is_no_end(candidates: int) -> None:
+    """A caller that leaves then has the counts so far, and what others wrote on is not known."""
+    body = gemini_event((0, "STOP"), output=7)
+
+    def waits(visit: Visit) -> None:
+        visit.read()
+        visit.send(head(200, (b"Content-Type", SSE), CHUNKED) + chunk(body))
+        visit.wait_gone()
+
+    asked = {"contents": [], "generationConfig": {"candidateCount": candidates}}
+    ran, _ = through(waits, GEMINI, asked, provider="google-ai-studio", leaves_after=len(body))
+
+    assert usage_of(ran).output_text == 7
+    assert usage_of(ran).estimated is (candidates > 1)
 
 
 def test_counts_in_fields_are_read() -> None:
@@ -505,6 +600,12 @@ def test_a_cancelled_response_is_a_report() -> None:
     assert (counts_of(told), told.reported) == (OPENAI, True)
 
 
+def test_a_report_that_names_no_counts_is_not_estimated() -> None:
+    told = asking_for(POLL + b"/cancel", response("cancelled"), document={})
+
+    assert (counts_of(told), told.reported, told.estimated) == ((None,) * 5, True, False)
+
+
 CHAT_ANSWER = {"id": "c", "model": "m", "object": "chat.completion", "usage": OPENAI_COUNTS}
 LINE = orjson.dumps({"response": {"status_code": 200, "body": CHAT_ANSWER}}) + b"\n"
 
@@ -568,11 +669,10 @@ def test_a_watcher_that_cannot_read_disturbs_nothing_and_says_so(kind: bytes, bo
     assert usage.estimated
 
 
-def test_other_sides_and_other_phases_are_left_alone() -> None:
+def test_phases_without_an_answer_are_left_alone() -> None:
     plugin = plugins.usage.Plugin(Config())
     made = exchange(body=b"{}")
 
-    assert plugin.tap(made, "caller") is None
     assert plugin.tap(made, "upstream") is None
     assert plugin.rewrite(made) is None
     plugin.settle(made)

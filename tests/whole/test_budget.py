@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import itertools
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
+from random import Random
 from typing import Any, Self
 
 import anthropic
@@ -18,6 +20,8 @@ import pytest
 from google import genai
 
 from gateway.testing import (
+    BrokenOff,
+    RawCaller,
     RunningGateway,
     ScriptedUpstream,
     Visit,
@@ -27,6 +31,7 @@ from gateway.testing import (
     sized,
 )
 from tests.gateway.answers import CHAT, chat_chunk, claude_events, gemini_chunk, response, sse
+from tests.gateway.frames import ASKING, CLOSE, MASK, TEXT, bye, frame, read_frame, switch
 from tests.sizes import Sizes
 
 CALLS = 200
@@ -59,7 +64,7 @@ def rule(**keys: Any) -> dict[str, Any]:
 
 
 def config(upstream: ScriptedUpstream, *rules: dict[str, Any], **more: Any) -> dict[str, Any]:
-    names = ("openai", "anthropic", "google-ai-studio")
+    names = ("openai", "anthropic", "google-ai-studio", "ollama")
     return {
         "providers": {name: upstream.provider() for name in names},
         "enabled": ENABLED,
@@ -239,12 +244,14 @@ NUMBERS = itertools.count()
 WORDS = [f" word{number:03d}" for number in range(400)]
 
 
-def endless(documents: Iterable[bytes], pause_s: float = 0.0) -> Callable[[Visit], None]:
+def endless(
+    documents: Iterable[bytes], pause_s: float = 0.0, kind: bytes = b"text/event-stream"
+) -> Callable[[Visit], None]:
     pieces = list(documents)
 
     def script(visit: Visit) -> None:
         visit.read()
-        fields = ((b"Content-Type", b"text/event-stream"), (b"Transfer-Encoding", b"chunked"))
+        fields = ((b"Content-Type", kind), (b"Transfer-Encoding", b"chunked"))
         visit.send(head(200, *fields))
         for piece in pieces:
             visit.pause(pause_s)
@@ -407,6 +414,94 @@ def test_several_streams_share_what_is_left(stopping):
     assert LIMIT - read - 8 <= seen <= LIMIT - read
 
 
+def ollama_lines(is_chat: bool) -> list[bytes]:
+    def line(word: str, **more: Any) -> bytes:
+        body = (
+            {"message": {"role": "assistant", "content": word}} if is_chat else {"response": word}
+        )
+        facts = {"model": "m", "created_at": "2026-11-28T15:00:00Z"}
+        return orjson.dumps({**facts, **body, "done": False, **more}) + b"\n"
+
+    last = line("", done=True, done_reason="stop", prompt_eval_count=9, eval_count=len(WORDS))
+    return [*map(line, WORDS), last]
+
+
+@pytest.mark.parametrize("together", [1, 50], ids=["lone lines", "slices of many"])
+@pytest.mark.parametrize("path", ["api/chat", "api/generate"])
+def test_ollamas_lines_end_at_the_ceiling(path, together, stopping):
+    gateway, upstream = stopping
+    lines = ollama_lines(path == "api/chat")
+    pieces = [b"".join(lines[at : at + together]) for at in range(0, len(lines), together)]
+    upstream.script = endless(pieces, kind=b"application/x-ndjson")
+    upstream.forget()
+    fields = {"weir-metadata": f'{{"round": "{path}-{together}"}}'}
+
+    answer = httpx.post(
+        f"{gateway.url}/ollama/{path}", json={"model": "m", "prompt": "Hi"}, headers=fields
+    )
+
+    *words, last = (orjson.loads(line) for line in answer.text.splitlines())
+    said = "".join(w["message"]["content"] if "message" in w else w["response"] for w in words)
+    assert "".join(WORDS).startswith(said)
+    seen = -(-len(said) // 4)
+    assert LIMIT - input_of(upstream) - 2 <= seen <= LIMIT - input_of(upstream)
+    assert (last["done"], last["done_reason"], last["eval_count"]) == (True, "length", seen + 2)
+    assert budgets(gateway)["stop", f"{path}-{together}"]["reserved"] == 0
+
+
+# -- sessions --------------------------------------------------------------------------------------
+
+SPOKEN = {"output_tokens": 10, "input_tokens": 3, "total_tokens": 13}
+DONE = orjson.dumps({"type": "response.done", "response": {"id": "r", "usage": SPOKEN}})
+
+
+def talks(visit: Visit) -> None:
+    """Answers each message of its caller with ten tokens."""
+    visit.send(switch(visit))
+    wire = visit.connection.wire
+    with contextlib.suppress(OSError, BrokenOff):
+        while read_frame(wire)[0] == TEXT:
+            visit.send(frame(TEXT, DONE))
+        visit.send(bye())
+    visit.wait_gone()
+
+
+def talk(gateway: RunningGateway, name: str, at_most: int) -> tuple[int, int | None]:
+    """Ask so often, or until it is over; how many answers came, and the code of the end."""
+    fields = (b"weir-metadata", b'{"round": "%b"}' % name.encode())
+    with RawCaller(gateway.port) as caller:
+        caller.request(b"GET", b"/openai/v1/realtime?model=m", *ASKING, fields)
+        if not caller.wire.head().startswith(b"HTTP/1.1 101 "):
+            return 0, None
+        for number in range(at_most):
+            caller.send(frame(TEXT, b"Hi", mask=MASK))
+            kind, payload = read_frame(caller.wire)
+            if kind == CLOSE:
+                return number, int.from_bytes(payload[:2], "big")
+        caller.send(bye(mask=MASK))
+        return at_most, None
+
+
+def test_a_session_goes_on_for_as_long_as_there_is_room_for_an_answer():
+    """Of 50 dollars five answers of ten. What the model is stands in the address alone."""
+    with ScriptedUpstream(talks) as upstream:
+        with running_gateway(config(upstream, rule(output_default=10))) as gateway:
+            assert talk(gateway, "alone", 9) == (5, 1001)
+            assert settled(gateway, "round", "alone") == BUDGET
+            assert talk(gateway, "alone", 9) == (0, None)
+            assert talk(gateway, "leaves", 2) == (2, None)
+            assert settled(gateway, "round", "leaves") == 20
+
+            async def story() -> list[tuple[int, int | None]]:
+                some = (asyncio.to_thread(talk, gateway, "many", 9) for _ in range(4))
+                return await asyncio.gather(*some)
+
+            answers = sum(count for count, _ in asyncio.run(story()))
+            assert settled(gateway, "round", "many") == 10 * answers
+            assert 10 * answers <= BUDGET
+            assert not gateway.crashes
+
+
 # -- starts ----------------------------------------------------------------------------------------
 
 
@@ -434,6 +529,102 @@ def test_counters_are_what_the_ledger_says_after_a_kill(tmp_path):
             }
             statuses = asyncio.run(asked(gateway, 60))
             assert statuses.count(200) == BUDGET - 20
+
+
+def test_results_that_are_read_again_after_a_start_count_once(tmp_path):
+    """A rule of a year reads the ledger's sums, and no answer by its id."""
+    whole = {"id": "resp_1", "object": "response", "status": "completed", "model": "m"}
+    usage = {"input_tokens": 10, "output_tokens": 3, "total_tokens": 13}
+    told_again = gives({**whole, "output": [], "usage": usage})
+    with ScriptedUpstream(told_again) as upstream:
+        tables = config(upstream, rule(scope="gateway"), state_dir=str(tmp_path / "state"))
+        tables["enabled"] = [*ENABLED, "ledger"]
+
+        for _ in range(2):
+            with running_gateway(tables) as gateway:
+                for _ in range(2):
+                    httpx.get(f"{gateway.url}/openai/v1/responses/resp_1")
+                assert told(gateway, tmp_path)["round", "default"]["spent"] == 3 * 10**9
+                gateway.kill()
+
+
+def test_a_model_without_a_price_counts_by_its_tokens_before_and_after_a_kill(tmp_path):
+    """A dollar for each token of output: 1 of each answer, in whichever model's row."""
+    counted = rule(unpriced={"input": 0, "output": 1_000_000}, limit="20 USD/month")
+    with ScriptedUpstream(gives(ANSWER)) as upstream:
+        tables = config(upstream, counted, state_dir=str(tmp_path / "state"))
+        tables["enabled"] = [*ENABLED, "ledger"]
+        tables["plugins"]["cost"] = {"bundled": False}
+
+        with running_gateway(tables) as gateway:
+            assert asyncio.run(asked(gateway, 15)) == [200] * 15
+            assert told(gateway, tmp_path)["round", "a"]["spent"] == 15 * 10**9
+            gateway.kill()
+        with running_gateway(tables) as gateway:
+            assert told(gateway, tmp_path)["round", "a"]["spent"] == 15 * 10**9
+            assert asyncio.run(asked(gateway, 9)).count(200) == 5
+
+
+def test_what_is_counted_is_what_the_ledgers_rows_come_to(tmp_path):
+    """Models with and without a price, in streams and whole, refused, cut and left by callers."""
+    random = Random(7)
+    tokens = {"input": 2, "output": 100_000}
+    rules = (
+        rule(scope="gateway", limit="1M USD/year", unpriced=tokens),
+        rule(name="each", scope=["provider", "model"], limit="1M USD/day", unpriced=tokens),
+        rule(name="tokens", scope="gateway", limit="1G tokens/month"),
+    )
+
+    def script(visit: Visit) -> None:
+        asked = orjson.loads(visit.read())
+        kind = random.choice(("whole", "whole", "stream", "error", "cut", "reset"))
+        counts = {"prompt_tokens": random.randrange(50), "completion_tokens": random.randrange(9)}
+        usage = {**counts, "total_tokens": sum(counts.values())}
+        whole = {**ANSWER, "model": asked["model"], "usage": usage}
+        if kind == "whole":
+            visit.send(sized(orjson.dumps(whole), (b"Content-Type", b"application/json")))
+        elif kind == "error":
+            visit.send(sized(b'{"error": {"message": "no"}}', status=500))
+        elif kind == "reset":
+            visit.reset()
+        else:
+            visit.send(head(200, (b"Content-Type", b"text/event-stream")))
+            visit.send(sse(chat_chunk({"role": "assistant", "content": "Hello there"})))
+            if kind == "stream":
+                visit.send(sse({**chat_chunk({}, "stop"), "usage": usage}) + b"data: [DONE]\n\n")
+            visit.connection.sock.close()
+
+    with ScriptedUpstream(script) as upstream:
+        tables = config(upstream, *rules, state_dir=str(tmp_path / "state"))
+        tables["enabled"] = [*ENABLED, "ledger"]
+        prices = [{"model": name, "input": 1, "output": 1_000} for name in "ab"]
+        tables["plugins"]["cost"] = {"bundled": False, "models": prices}
+        with running_gateway(tables) as gateway:
+            with httpx.Client() as client:
+                for _ in range(60):
+                    body = {"model": random.choice("abcd"), "messages": [{"content": "Hi"}]}
+                    url = f"{gateway.url}/{random.choice(('openai', 'ollama'))}/v1/chat/completions"
+                    with contextlib.suppress(httpx.HTTPError):
+                        client.post(url, json={**body, "stream": random.random() < 0.5})
+            live = {key: each["spent"] for key, each in told(gateway, tmp_path).items()}
+        with running_gateway(tables) as gateway:
+            again = {key: each["spent"] for key, each in told(gateway, tmp_path).items()}
+    assert again == live
+    rows = sqlite3.connect(tmp_path / "state" / "ledger.db").execute("SELECT entry FROM entries")
+    wanted: dict[tuple[str, ...], int] = {}
+    for (text,) in rows:
+        entry = orjson.loads(text)
+        for each in entry["attempts"]:
+            read, written = each.get("fresh_input", 0), each.get("output_text", 0)
+            cost = each.get("cost_nanousd", 2_000 * read + 10**8 * written)
+            for key, more in (
+                (("round", "default"), cost),
+                (("each", each["provider"], entry["model"]), cost),
+                (("tokens", "default"), read + written),
+            ):
+                wanted[key] = wanted.get(key, 0) + more
+    assert live == {key: spent for key, spent in wanted.items() if spent}
+    assert len(live) > 6
 
 
 def test_a_rule_that_comes_by_a_reload_counts_what_was_spent_before(tmp_path):

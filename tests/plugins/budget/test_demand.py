@@ -51,6 +51,30 @@ def test_the_most_output(document: dict[str, Any], output):
     assert found.tier is None
 
 
+def test_pictures_are_tokens_for_each_that_is_asked_for():
+    body = b'{"model": "m", "n": 2, "quality": "low", "prompt": "a cat"}'
+    found = demand_of(exchange(path=b"v1/images/generations", body=body))
+    assert found is not None
+    assert (found.output, found.answers, found.units()) == (816, 2, {"images": 2})
+
+
+@pytest.mark.parametrize(
+    ("part", "media"),
+    [({"text": "Hi"}, False), ({"type": "input_audio"}, True), ({"image_url": "u"}, True)],
+)
+def test_sound_and_pictures_are_seen(part, media):
+    body = orjson.dumps({"model": "m", "messages": [{"content": [part]}]})
+    found = demand_of(exchange(body=body))
+    assert found is not None
+    assert found.has_media() is media
+
+
+def test_where_no_maximum_is_stated_the_number_of_answers_is_known():
+    found = demand_of(exchange(body=b'{"model": "m", "n": 5}'))
+    assert found is not None
+    assert (found.output, found.answers) == (None, 5)
+
+
 def test_the_tier_is_what_it_names():
     found = demand_of(exchange(body=b'{"model": "m", "service_tier": "flex"}'))
     assert found is not None
@@ -86,11 +110,11 @@ def test_a_session_names_its_model_in_its_address():
 
 
 def test_a_body_that_nobody_read_counts_by_its_length_if_it_is_json():
-    for kind, size, read in [
-        (b"application/json", b"4000", 1000),
-        (b"multipart/form-data; boundary=x", b"4000", 0),
+    for kind, size, read, units in [
+        (b"application/json", b"4000", 1000, None),
+        (b"multipart/form-data; boundary=x", b"4000", 0, {"input_audio_ms": 1000}),
     ]:
         made = exchange(headers=[(b"Content-Type", kind), (b"Content-Length", size)])
         found = demand_of(made)
         assert found is not None
-        assert found.input == read
+        assert (found.input, found.units(), found.has_media()) == (read, units, True)

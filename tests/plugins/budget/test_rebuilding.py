@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
+from gateway import Usage
+from plugins.budget.amounts import spent
+from plugins.budget.answers import Answers
 from plugins.budget.counters import Store
 from plugins.budget.holds import Entries
 from plugins.budget.rebuilding import Past
 from plugins.budget.reserving import Desk
 from plugins.budget.rules import Limit, Rule
+from plugins.budget.unpriced import Tokens
 from plugins.budget.windows import window_of, zone_of
 from plugins.cost import Config as CostConfig
 from plugins.cost import Plugin as CostPlugin
@@ -47,8 +52,13 @@ def rows() -> list[bytes]:
     return found
 
 
-def read(folder: Path, lines: list[bytes], *rules: Rule) -> list[dict[Any, Any]]:
-    """Put lines into a real ledger, then read them; give what each rule's counters hold."""
+def read(
+    folder: Path, lines: list[bytes], *rules: Rule, answers: list[Answers] | None = None
+) -> list[dict[Any, Any]]:
+    """Put lines into a real ledger, then read them; give what each rule's counters hold.
+
+    answers: gets those that are known to be counted.
+    """
     store = Store(100, lambda: NOW_MS)
     desk = Desk(store, lambda *_: None)
     entries: Entries = tuple(
@@ -72,6 +82,8 @@ def read(folder: Path, lines: list[bytes], *rules: Rule) -> list[dict[Any, Any]]
             past = Past(entries, where, Prices(CostPlugin(PRICES)))
             await past.read(reader)
             past.apply(store, desk)
+            if answers is not None:
+                answers.append(desk.answers)
         finally:
             await asyncio.to_thread(shipper.stop, (), reader.close)
             journal.end()
@@ -147,3 +159,88 @@ def test_an_orphan_counts_with_the_most_it_may_have_used(scope, tmp_path):
     )
     assert tokens == {("t",): 2 * 130}
     assert dollars == {("t",): 2 * (100 * 10**6 + 30 * 10**9)}
+
+
+TOKENS = Tokens(input=3, output=15)
+
+
+def used(random: Random) -> dict[str, Any]:
+    """What one attempt used: with or without a price, or nothing that anybody knows."""
+    kind = random.choice(("priced", "free", "unpriced", "unpriced", "failed"))
+    if kind == "failed":
+        return {"fresh_input": None, "output_text": None}
+    counts = {name: random.randrange(1000) for name in ("fresh_input", "cache_read", "output_text")}
+    cost = {"priced": random.randrange(1, 10**6), "free": 0}.get(kind)
+    return counts if cost is None else {**counts, "cost_nanousd": cost}
+
+
+def told(facts: dict[str, Any]) -> Usage:
+    usage = Usage()
+    for name, value in facts.items():
+        setattr(usage, name, value)
+    return usage
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_a_start_counts_is_what_was_settled(seed, tmp_path):
+    """Attempts with and without a price in the same hours, and in hours of their own."""
+    random = Random(seed)
+    spans = {"day": 6, "month": 27 * 24}
+    lines = []
+    settled: dict[str, list[tuple[int, Usage]]] = {}
+    for n in range(200):
+        hours = random.choice((0, 0, 1, 2, 3, 4, 200, 201))
+        age_ms = hours * HOUR_MS + random.randrange(HOUR_MS // 2)
+        team, model = random.choice("ab"), random.choice("mno")
+        attempts = [used(random) for _ in range(random.choice((1, 1, 2)))]
+        rows = [attempt(number, **each) for number, each in enumerate(attempts, 1)]
+        rows = [{k: v for k, v in row.items() if v is not None} for row in rows]
+        lines.append(closing(id_of(n, NOW_MS - age_ms), *rows, team=team, model=model))
+        settled.setdefault(team, []).extend((age_ms, told(each)) for each in attempts)
+    rules = [
+        rule(f"{period}-{kind}", limit=f"1 USD/{period}", unpriced=unpriced)
+        for period in spans
+        for kind, unpriced in (("by-tokens", TOKENS), ("refuse", "refuse"))
+    ]
+    found = read(tmp_path, lines, *rules, rule("tokens", limit="1k tokens/month"))
+    for counters, each in zip(found, [*rules, None], strict=True):
+        limit = Limit(each or rule("tokens", limit="1k tokens/month"))
+        within = spans[limit.period] * HOUR_MS
+        assert counters == {
+            (team,): sum(spent(limit, usage) for age, usage in usages if age < within)
+            for team, usages in settled.items()
+        }
+
+
+def test_an_orphan_without_a_price_counts_by_the_tokens_it_may_have_used(tmp_path):
+    orphan = closing(
+        id_of(0, NOW_MS - HOUR_MS // 3),
+        {"n": 1, "provider": "openai", "fresh_input": 100, "estimated": True},
+        outcome=ORPHANED,
+        team="t",
+        model="unknown",
+    )
+    (dollars,) = read(
+        tmp_path,
+        [orphan],
+        rule("d", limit="1k USD/day", output_default=30, unpriced=TOKENS),
+    )
+    assert dollars == {("t",): 100 * 3_000 + 30 * 15_000}
+
+
+def test_answers_that_were_counted_are_not_counted_again(tmp_path):
+    """A rule of months reads sums and no rows, and knows of them all the same."""
+    lines = [
+        closing(
+            id_of(n, NOW_MS - 50 * HOUR_MS),
+            attempt(1, response_id=f"resp_{n}"),
+            path=path,
+            team="t",
+        )
+        for n, path in enumerate(("/openai/v1/responses", "/openai/v1/chat/completions"))
+    ]
+    answers: list[Answers] = []
+    read(tmp_path, lines, rule("r", limit="1k tokens/month"), answers=answers)
+    (known,) = answers
+    assert known.new_in("openai", "resp_0", Usage()) is None
+    assert known.new_in("openai", "resp_1", Usage()) is not None

@@ -108,3 +108,10 @@ def test_amounts_are_written_exactly():
     assert dollars.shown == b"1 USD/day; r"
     tokens = Limit(Rule(name="r", scope="team", limit="1k tokens/day"))
     assert tokens.header(5) == b"5 tokens"
+
+
+def test_a_default_of_the_models_most_has_one_of_its_own():
+    limit = Limit(Rule(name="r", scope="team", limit="1 USD/day", output_default="model"))
+    assert (limit.asks_model, limit.output_default) == (True, 4096)
+    limit = Limit(Rule(name="r", scope="team", limit="1 USD/day", cost_default=0.25))
+    assert (limit.asks_model, limit.cost_default) == (False, NANOS_PER_USD // 4)

@@ -76,6 +76,36 @@ def test_a_service_tier_has_its_own_price_or_the_usual_one():
         assert cost_of(lanes, usage) == expected
 
 
+@pytest.mark.parametrize(
+    ("tokens", "request_", "expected"), [(100, 0, 50), (101, 0, None), (100, 1, None)]
+)
+def test_the_sum_of_a_batch_has_no_price_that_only_some_of_its_answers_may_have(
+    tokens, request_, expected
+):
+    tiers = {100: {"input": 2_000}}
+    table = Table((), {}, None, None)
+    lanes = {"batch": {0: {"input": 500}}}
+    table._resolved["openai", "m", "asked"] = price_of(
+        {**BASE, "request": request_}, tiers, lanes, "test"
+    )
+    usage = used(fresh_input=tokens, output_text=0)
+    usage.model, usage.tier, usage.reported = "m", "batch", True
+    missed: list[tuple[str, str | None, str | None]] = []
+    charge(made(usage), table, lambda *names: missed.append(names))
+    assert usage.cost_nanousd == expected
+    assert len(missed) == (expected is None)
+
+
+def test_what_comes_with_its_cost_keeps_it():
+    usage = used(fresh_input=10, cost_nanousd=7)
+    charge(made(usage), Table((Model(model="*", input=1),), {}, None, None), _fails)
+    assert usage.cost_nanousd == 7
+
+
+def _fails(*names: str | None) -> None:
+    raise AssertionError(names)
+
+
 def test_parts_of_a_counter_are_priced_apart():
     usage = used(fresh_input=10)
     usage.details = {"input_audio": 4}

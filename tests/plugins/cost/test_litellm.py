@@ -171,3 +171,12 @@ def test_a_file_that_cannot_be_used_is_refused_with_the_reason(tmp_path, written
         file.write_bytes(written)
     with pytest.raises(ValueError, match=said):
         opened(str(file))
+
+
+@pytest.mark.parametrize(("most", "known"), [(8192, 8192), ("8192", None), (0, None), (True, None)])
+def test_the_most_that_a_model_writes_is_known(most, known):
+    row = {"litellm_provider": "openai", "input_cost_per_token": 1e-6, "max_output_tokens": most}
+    written = orjson.dumps({"m": row})
+    price = PriceFile(Path("/somewhere/prices.json"), written).find("openai", ("m",))
+    assert price is not None
+    assert price.output_max == known

@@ -15,7 +15,7 @@ from plugins.ledger.reader import Reader
 from plugins.ledger.shipper import Shipper
 from plugins.ledger.stores import StoreAway, opened
 from plugins.ledger.table import Wanted
-from tests.plugins.ledger.entries import AT_MS, HOUR_MS, closing, id_of, opening
+from tests.plugins.ledger.entries import AT_MS, HOUR_MS, attempt, closing, id_of, opening
 
 
 @asynccontextmanager
@@ -76,5 +76,25 @@ def test_recovery_is_waited_for_but_not_for_ever(tmp_path):
         assert await walk(reader, 0) == [id_of(1)]
         assert await asyncio.to_thread(shipper.stop, (), reader.close)
         journal.end()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_the_latest_answers_that_count_once_are_known(kind, tmp_path, request):
+    address = request.getfixturevalue("postgres").database() if kind == "postgres" else kind
+
+    async def story() -> None:
+        async with reading(tmp_path, address) as (journal, reader):
+            assert await reader.recovered(20)
+            for n, path in enumerate(("responses", "chat/completions", "responses", "responses")):
+                id_ = id_of(n, AT_MS + n)
+                facts = {"path": f"/openai/v1/{path}", "provider": "openai"}
+                journal.close(id_, closing(id_, attempt(response_id=f"r{n}"), **facts))
+            async with asyncio.timeout(20):
+                while len(found := await reader.billed(9)) < 3:
+                    await asyncio.sleep(0.05)
+            assert found == [("openai", "r0"), ("openai", "r2"), ("openai", "r3")]
+            assert await reader.billed(2) == found[1:]
 
     asyncio.run(story())

@@ -18,7 +18,7 @@ from plugins.ledger.records import (
     Entry,
     Opening,
     bills_of,
-    orphan_of,
+    corrected,
     record_of,
     rows_of,
     sums_of,
@@ -77,31 +77,6 @@ def test_what_is_neither_is_damaged(line):
 def test_no_line_is_worse_than_damaged(line):
     with contextlib.suppress(Damaged):
         record_of(line)
-
-
-def test_an_orphan_is_what_its_openings_say_and_a_guess():
-    found = orphan_of(
-        [
-            opening_of(opening(id_of(1), n=2, provider="b", bytes=800, key="k", team="t")),
-            opening_of(opening(id_of(1), n=1, provider="a", bytes=400, key="k", team="t")),
-            opening_of(opening(id_of(1), n=2, provider="b", bytes=800, key="k", team="t")),
-        ]
-    )
-    assert found.document == {
-        "id": id_of(1),
-        "gateway": "default",
-        "provider": "b",
-        "key": "k",
-        "team": "t",
-        "outcome": "orphaned",
-        "fresh_input": 300,
-        "estimated": True,
-        "attempts": [
-            {"n": 1, "provider": "a", "fresh_input": 100, "estimated": True},
-            {"n": 2, "provider": "b", "fresh_input": 200, "estimated": True},
-        ],
-    }
-    assert orjson.loads(found.text) == found.document
 
 
 @given(
@@ -200,6 +175,60 @@ def test_what_was_billed_before_is_taken_out():
     ]
     assert (document["fresh_input"], document["cost_nanousd"]) == (10, 9)
     assert document["estimated"]
+
+
+GUESS = {"response_id": "r", "estimated": True}
+
+
+@pytest.mark.parametrize(
+    ("first", "told"),
+    [
+        ({"response_id": "r"}, {}),  # no guess
+        ({"response_id": "r", "cost_nanousd": 5}, {"cost_nanousd": 6}),
+        (GUESS, {"estimated": True}),  # another guess
+        ({"response_id": "other", "estimated": True}, {}),
+        ({**GUESS, "provider": "other"}, {}),
+        ({"response_id": "r", "corrects": "e"}, {"cost_nanousd": 6}),  # what it has is a difference
+    ],
+)
+def test_only_a_guess_or_what_had_no_price_is_corrected(first, told):
+    earlier = entry(id_of(1), attempt(**first))
+    poll = attempt(response_id="r", reported=True, **told)
+    assert corrected(entry(id_of(2), poll), Bill("openai", "r", True, 1), earlier) is None
+
+
+def test_a_correction_among_other_attempts_is_what_changes_their_sum():
+    earlier = entry(id_of(1), attempt(**GUESS, details={"a": 5}, cost_nanousd=9))
+    other = attempt(1, cost_nanousd=100)
+    poll = attempt(2, response_id="r", reported=True, output_text=50, details={"a": 2, "b": 1})
+    bill = Bill("openai", "r", True, 2)
+    found = corrected(entry(id_of(2), other, poll), bill, earlier)
+    assert found is not None
+    assert found.document["attempts"][0] == other
+    told = found.document["attempts"][1]
+    assert (told["fresh_input"], told["output_text"], told["details"]) == (0, 45, {"a": -3, "b": 1})
+    assert "cost_nanousd" not in told  # nobody knows it, so the guess's stays
+    assert (found.document["output_text"], found.document["cost_nanousd"]) == (50, 100)
+
+
+@pytest.mark.parametrize(
+    ("whole", "attempts", "expected"),
+    [
+        ("complete", [{"error": "cut"}, {"status": 200}], ["provider_error", "complete"]),
+        ("complete", [{"status": 503}, {"status": 200}], ["provider_error", "complete"]),
+        ("complete", [{"status": 200}, {"status": 200}], [None, "complete"]),  # by a plugin's word
+        ("truncated", [{"status": 500}, {"status": 200}], ["provider_error", "truncated"]),
+        ("refused", [{"error": "cut"}], ["provider_error"]),
+        ("client_abort", [{"status": 500}], ["client_abort"]),
+        ("orphaned", [{}, {}], ["orphaned", "orphaned"]),
+    ],
+)  # fmt: skip
+def test_an_attempts_row_says_what_became_of_that_attempt(whole, attempts, expected):
+    found = entry(
+        id_of(1), *(attempt(n, **one) for n, one in enumerate(attempts, 1)), outcome=whole
+    )
+    rows = list(rows_of(found))
+    assert [row["outcome"] for row in rows] == [whole, *expected]
 
 
 def test_rows_say_null_for_what_nobody_knows():

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway import StartError
-from plugins.ledger.records import DIMENSIONS, SUMS, Entry, sums_of
+from plugins.ledger.records import COUNTERS, DIMENSIONS, SUMS, Entry, sums_of
 from plugins.ledger.sqlite import SqliteStore
 from plugins.ledger.stores import Store, StoreAway, hours, id_at, opened
 from tests.plugins.ledger.entries import AT_MS, HOUR_MS, attempt, entry, id_of
@@ -235,6 +235,91 @@ def test_an_answer_in_the_background_is_billed_by_the_first_who_says_its_counts(
     (counts,) = made.sums(()).values()
     known = dict(zip(SUMS, counts, strict=True))
     assert (known["requests"], known["fresh_input"], known["output_text"]) == (4, 10, 5)
+
+
+GUESS = {"fresh_input": 12, "output_text": 30, "cost_nanousd": 42, "estimated": True}
+REAL: dict[str, Any] = {
+    "fresh_input": 4, "cache_read": 6, "output_text": 9, "output_reasoning": 2,
+    "cost_nanousd": 35, "prices": "p 1", "details": {"input_image": 3}, "answered_model": "m-1",
+}  # fmt: skip
+FIRST_ASKED = {"path": "/openai/v1/responses"}
+
+
+def told(made: Opened) -> dict[str, int]:
+    (counts,) = made.sums(()).values()
+    return dict(zip(SUMS, counts, strict=True))
+
+
+@pytest.mark.parametrize("in_one", [False, True])
+def test_the_count_that_a_provider_tells_later_takes_the_place_of_a_guess(made, in_one):
+    asked = entry(id_of(1), attempt(response_id="r", **GUESS), estimated=True, **FIRST_ASKED)
+    polls = [entry(id_of(n), attempt(response_id="r", reported=True, **REAL)) for n in (2, 3)]
+    other = entry(id_of(4), attempt(response_id="r2", **GUESS), **FIRST_ASKED)
+    if in_one:
+        made.add(asked, *polls, other)
+    for found in (asked, *polls, other):
+        made.add(found)
+    sums = told(made)
+    assert {name: sums[name] for name in ("requests", "attempts", "estimated", "unpriced")} == {
+        "requests": 4, "attempts": 4, "estimated": 2, "unpriced": 0,
+    }  # fmt: skip
+    assert [sums[name] for name in COUNTERS] == [4 + 12, 6, 0, 9 + 30, 2]
+    assert sums["cost_nanousd"] == 35 + 42
+    guess, real, again, _ = made.entries()
+    assert guess.document == asked.document
+    assert real.document["attempts"] == [
+        {"n": 1, "provider": "openai", "fresh_input": -8, "cache_read": 6, "output_text": -21,
+         "output_reasoning": 2, "cost_nanousd": -7, "prices": "p 1", "details": {"input_image": 3},
+         "answered_model": "m-1", "response_id": "r", "reported": True, "corrects": id_of(1)}
+    ]  # fmt: skip
+    assert (real.document["fresh_input"], real.document["cost_nanousd"]) == (-8, -7)
+    assert again.document["attempts"][0]["duplicate_of"] == id_of(2)
+    assert made.sums() == expected(made.entries())
+
+
+def test_a_guess_that_comes_behind_the_count_is_left_out(made):
+    made.add(entry(id_of(2), attempt(response_id="r", reported=True, **REAL)))
+    made.add(entry(id_of(1), attempt(response_id="r", **GUESS), **FIRST_ASKED))
+    sums = told(made)
+    assert [sums[name] for name in COUNTERS] == [4, 6, 0, 9, 2]
+    assert (sums["cost_nanousd"], sums["estimated"]) == (35, 0)
+
+
+def test_what_was_billed_without_a_price_gets_it_later(made):
+    """A batch names no model, its results do."""
+    for n, cost in ((1, None), (2, 50), (3, 50)):
+        made.add(entry(id_of(n), attempt(response_id="file", reported=True, cost_nanousd=cost)))
+    sums = told(made)
+    assert (sums["cost_nanousd"], sums["fresh_input"], sums["output_text"]) == (50, 10, 5)
+    assert [found.document["attempts"][0].get("corrects") for found in made.entries()] == [
+        None, id_of(1), None,
+    ]  # fmt: skip
+
+
+def test_a_guess_is_corrected_once_whoever_tells_it(made):
+    others = [made.store, *(made.another() for _ in range(3))]
+    for n in range(0, 100, 10):
+        made.add(entry(id_of(n), attempt(response_id=f"r{n}", **GUESS), **FIRST_ASKED))
+
+        async def poll_all(n: int = n) -> None:
+            polls = [attempt(response_id=f"r{n}", reported=True, **REAL) for _ in others]
+            found = [entry(id_of(n + at), poll) for at, poll in enumerate(polls, 1)]
+            await asyncio.gather(
+                *(store.add([one], None, 0) for store, one in zip(others, found, strict=True))
+            )
+
+        made.run(poll_all())
+    assert told(made)["cost_nanousd"] == 350
+    assert told(made)["output_text"] == 90
+
+
+def test_where_the_guess_is_no_longer_there_it_stands(made):
+    made.add(entry(id_of(1, AT_MS), attempt(response_id="r", **GUESS), **FIRST_ASKED))
+    assert made.run(made.store.expire(id_at(AT_MS + 1), 1)) == 1  # and its bill is left for now
+    made.add(entry(id_of(2), attempt(response_id="r", reported=True, **REAL)))
+    assert told(made)["cost_nanousd"] == 42
+    (found,) = made.entries()
+    assert found.document["attempts"][0]["duplicate_of"] == id_of(1)
 
 
 def test_two_answers_with_one_id_that_nobody_asked_for_again_both_count(made):

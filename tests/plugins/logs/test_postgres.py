@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from gateway import StoreAway
 from plugins.logs.postgres import PostgresStore
 from plugins.logs.records import Query
-from plugins.logs.stores import StoreAway, TooSlow
+from plugins.logs.stores import TooSlow
 from tests.plugins.logs.made import made
 from tests.postgres_server import postgres_server
 
@@ -62,7 +63,7 @@ def test_a_question_that_takes_too_long_is_ended_by_the_server(postgres):
         store = PostgresStore(address, query_s=0.1)
         await store.open()
         with pytest.raises(TooSlow):
-            async with store._connected() as db:
+            async with store.connected() as db:
                 await db.execute("SELECT pg_sleep(10)")
         assert await count(store) == 0
         await store.close()

@@ -11,10 +11,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from gateway import StoreAway
 from plugins.logs.reader import Reader, following
 from plugins.logs.records import Change, Query
 from plugins.logs.sqlite import SqliteStore
-from plugins.logs.stores import StoreAway
 from tests.plugins.logs.made import AT_MS, body, made
 
 

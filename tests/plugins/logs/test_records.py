@@ -7,6 +7,7 @@ import base64
 import msgspec
 import pytest
 
+from gateway import id_at
 from plugins.logs.records import (
     COUNTED,
     FACTS,
@@ -19,7 +20,6 @@ from plugins.logs.records import (
     numbers_of,
     row_bytes,
 )
-from plugins.logs.stores import id_at
 from tests.plugins.logs.made import body, made
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway import StoreAway
 from plugins.logs.records import Query
 from plugins.logs.sqlite import SqliteStore
-from plugins.logs.stores import StoreAway, TooSlow
+from plugins.logs.stores import TooSlow
 from tests.plugins.logs.made import body, made
 
 

@@ -12,11 +12,11 @@ import msgspec
 import orjson
 import pytest
 
-from gateway import StartError
+from gateway import StartError, StoreAway, id_after, id_at
 from plugins.logs.asking import FIRST
 from plugins.logs.records import Body, Change, LogRow, Query, facts_of
 from plugins.logs.searching import phrases
-from plugins.logs.stores import Store, StoreAway, id_after, id_at, opened
+from plugins.logs.stores import Store, opened
 from tests.plugins.logs.made import AT_MS, body, id_of, made
 
 HOSTILE = ["a\0b", "\ud7ff\U0001f600", "x" * 3000, "'; DROP TABLE logs", '\\u0000"', "", "(", "%_"]

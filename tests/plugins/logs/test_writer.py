@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from gateway import StoreAway, StoreRefused
 from plugins.logs import Config, writer
 from plugins.logs.collecting import Passed, Side
 from plugins.logs.records import Body, LogRow, Query
 from plugins.logs.rules import Rule
 from plugins.logs.sqlite import SqliteStore
-from plugins.logs.stores import Refused, StoreAway
 from plugins.logs.writer import Writer
 from tests.plugins.logs.made import AT_MS, made
 
@@ -37,7 +37,7 @@ class Troubled(SqliteStore):
         if self.trouble is not None:
             raise self.trouble
         if any(b'"bad"' in row.entry for row in rows):
-            raise Refused("one is bad")
+            raise StoreRefused("one is bad")
         await super().add(rows)
 
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import orjson
 import pytest
 
 from gateway import Usage
-from plugins.usage.later import Results, is_report, results_of
+from plugins.usage.later import Price, Results, is_report, results_of
 from tests.gateway.answers import (
     CLAUDE_COUNTS,
     GEMINI_CHUNKS,
@@ -32,8 +34,27 @@ def lines(*documents: object) -> bytes:
     return b"".join(orjson.dumps(document) + b"\n" for document in documents)
 
 
-def results(body: bytes, step: int = 100) -> Usage:
-    watcher = Results("batch-1")
+class Dear:
+    """A price: a nano-dollar a token written, and double for long requests."""
+
+    source = "table 1"
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+
+    def cost(self, usage: Usage) -> int | None:
+        assert usage.tier == "batch"
+        is_long = (usage.input or 0) > 200
+        return None if usage.output is None else self.times * usage.output * (1 + is_long)
+
+
+PRICES = {CHAT["model"]: Dear(1), "another": Dear(10)}
+
+
+def results(
+    body: bytes, step: int = 100, price: Callable[[str], Price | None] | None = None
+) -> Usage:
+    watcher = Results("batch-1", price)
     for at in range(0, len(body), step):
         watcher(body[at : at + step])
     watcher.end()
@@ -57,11 +78,33 @@ def test_a_last_line_without_an_end_counts():
     assert counts_of(results(lines(line).rstrip())) == counts
 
 
-def test_lines_of_two_models_are_said():
-    line, _ = LINES["openai"]
-    other = {"response": {"body": {**CHAT, "model": "another"}}}
+def of(**more: object) -> dict[str, object]:
+    return {"response": {"body": {**CHAT, **more}}}
 
-    assert results(lines(line, other)).problem == "lines of more than one model"
+
+def test_lines_of_two_models_are_said_and_stand_under_neither():
+    usage = results(lines(of(), of(model="another"), of()))
+
+    assert (usage.problem, usage.model) == ("lines of more than one model", None)
+
+
+def test_each_line_is_priced_by_itself():
+    """Many short answers are no long one."""
+    usage = results(lines(of(), of(), FAILED, of()), price=PRICES.get)
+    assert (usage.cost_nanousd, usage.prices, usage.model) == (3 * 70, "table 1", "m")
+
+    usage = results(lines(of(), of(model="another")), price=PRICES.get)
+    assert (usage.cost_nanousd, usage.model) == (70 + 700, None)
+
+
+def test_where_one_line_has_no_price_the_cost_of_all_is_not_known():
+    for line in (of(model="unknown"), of(usage={"prompt_tokens": 1}), of(model=None)):
+        for body in (lines(of(), line), lines(line, of())):
+            usage = results(body, price=PRICES.get)
+            assert (usage.cost_nanousd, usage.model) == (None, None)
+
+    usage = results(lines(of(model="unknown"), of(model="unknown")), price=PRICES.get)
+    assert (usage.cost_nanousd, usage.model) == (None, "unknown")
 
 
 def test_a_file_that_is_no_result_counts_nothing():

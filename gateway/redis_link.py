@@ -1,0 +1,313 @@
+"""One connection to Redis or Valkey for a whole process: every call has a deadline, and a breaker.
+
+Commands of all requests go over the one connection in the order in which they were given, and their
+replies come back in it (the server answers a connection in order), so what a request gave back is
+back before the next one asks. The package `redis` makes the connection (addresses, TLS, log-in) and
+reads replies; it is imported only where a store is configured.
+
+The breaker opens after `MISSES_MAX` deadlines in a row, and at once where the connection breaks.
+While it is open nobody waits: calls fail at once, and a look every `PROBE_S` finds the server back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import math
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from gateway.errors import StartError
+from gateway.log import get
+
+if TYPE_CHECKING:
+    from redis.asyncio.connection import AbstractConnection
+
+    from gateway.secret import Secret
+
+log = get("redis")
+
+SCHEMES: Final = ("redis://", "rediss://", "unix://")
+DEADLINE_S: Final = 0.05
+MISSES_MAX: Final = 3
+PROBE_S: Final = 0.25
+# A server that has said nothing at all for so long gets a new connection.
+SILENCE_S: Final = 1.0
+# Connecting, logging in and loading scripts.
+HANDSHAKE_S: Final = 0.5
+# Calls that wait for a reply; each is an exchange's, or one of few of a plugin's own.
+CALLS_MAX: Final = 20_000
+
+# Told what a call came to that nobody waits for any more; None where that is not known.
+Late = Callable[[Any], None]
+
+
+class StoreLost(Exception):
+    """The store did not answer in time, or is not there; the text says which."""
+
+
+class Script:
+    """A Lua script, and the name that the server knows it by."""
+
+    __slots__ = ("sha", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text.encode()
+        self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest().encode()
+
+
+class _Call:
+    __slots__ = ("command", "future", "late", "timer")
+
+    def __init__(
+        self, command: tuple[bytes, ...], future: asyncio.Future[Any], late: Late | None
+    ) -> None:
+        self.command = command
+        self.future = future
+        self.late = late
+        self.timer: asyncio.TimerHandle | None = None
+
+    def end(self, reply: Any, error: Exception | None = None) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        is_awaited = not self.future.done()
+        if not is_awaited:
+            if self.late is not None:
+                self.late(None if error is not None else reply)
+        elif error is None:
+            self.future.set_result(reply)
+        else:
+            self.future.set_exception(error)
+            self.future.exception()  # it may be that nobody waits; then nobody has to hear of it
+            if self.late is not None and isinstance(error, StoreLost):
+                self.late(None)
+
+
+def check_address(url: str) -> None:
+    """ValueError where an address of a store cannot be one."""
+    if not url.startswith(SCHEMES):
+        raise ValueError(
+            'wanted such as "redis://127.0.0.1:6379/0", "rediss://..." or "unix://..."'
+        )
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        raise ValueError("an address holds no password here; its own key does")
+
+
+class RedisLink:
+    """url: "redis://host:6379/0", "rediss://" with TLS or "unix://path". scripts: loaded as soon
+    as there is a connection. on_up: called each time that it is there (again).
+    """
+
+    def __init__(
+        self,
+        url: str,
+        scripts: Sequence[Script],
+        *,
+        user: str = "",
+        password: Secret | None = None,
+        on_up: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._url = url
+        self._scripts = tuple(scripts)
+        self._user = user
+        self._password = password
+        self._on_up = on_up
+        self.is_up = False
+        self.why_down = "it has not been reached yet"
+        self._calls: deque[_Call] = deque()
+        self._outgoing: list[bytes] = []
+        self._wanted = asyncio.Event()
+        self._misses = 0
+        self._heard_s = 0.0
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Keep the connection meanwhile. The first try is over when this begins."""
+        try:
+            import redis  # noqa: F401, PLC0415 - costs a third of a second where it is not needed
+        except ImportError as error:
+            raise StartError(
+                'a store in Redis needs the package "redis": pip install "weir[redis]"'
+            ) from error
+        tried = asyncio.Event()
+        keeper = asyncio.get_running_loop().create_task(self._keep(tried), name="redis")
+        try:
+            await tried.wait()
+            yield
+        finally:
+            keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await keeper
+
+    def call(
+        self,
+        script: Script,
+        keys: Sequence[bytes],
+        arguments: Sequence[bytes],
+        late: Late | None = None,
+    ) -> asyncio.Future[Any]:
+        """Run a script. The reply is there within the deadline, or `StoreLost` is.
+
+        late: told of the reply if nobody waits for it any more, or of None where the connection
+        broke before it came.
+        """
+        if not self.is_up:
+            raise StoreLost(self.why_down)
+        command = (b"EVALSHA", script.sha, b"%d" % len(keys), *keys, *arguments)
+        return self._send(command, late).future
+
+    # -- inner -------------------------------------------------------------------------------------
+
+    def _send(self, command: tuple[bytes, ...], late: Late | None = None) -> _Call:
+        if len(self._calls) >= CALLS_MAX:
+            raise StoreLost("too many calls wait for it")
+        loop = asyncio.get_running_loop()
+        call = _Call(command, loop.create_future(), late)
+        call.timer = loop.call_later(DEADLINE_S, self._miss, call)
+        self._queue(call)
+        return call
+
+    def _queue(self, call: _Call) -> None:
+        self._calls.append(call)
+        self._outgoing.append(encoded(call.command))
+        self._wanted.set()
+
+    def _miss(self, call: _Call) -> None:
+        if call.future.done():
+            return
+        call.future.set_exception(StoreLost("it did not answer in time"))
+        call.future.exception()
+        self._misses += 1
+        if self._misses >= MISSES_MAX:
+            self._down("it did not answer in time")
+
+    def _down(self, why: str) -> None:
+        self.why_down = why
+        if self.is_up:
+            self.is_up = False
+            log.warning("store_lost", reason=why)
+
+    def _up(self) -> None:
+        self._misses = 0
+        if not self.is_up:
+            self.is_up = True
+            log.info("store_found")
+            self._on_up()
+
+    async def _keep(self, tried: asyncio.Event) -> None:
+        from redis.exceptions import RedisError  # noqa: PLC0415 - as above
+
+        while True:
+            connection = self._made()
+            try:
+                async with asyncio.timeout(HANDSHAKE_S):
+                    await self._greet(connection)
+                self._up()
+                tried.set()
+                await self._serve(connection)
+            except (OSError, RedisError, TimeoutError) as error:
+                self._down(f"{type(error).__name__}: {error}"[:200])
+            finally:
+                await connection.disconnect(nowait=True)
+                self._drop()
+                tried.set()
+            await asyncio.sleep(PROBE_S)
+
+    def _made(self) -> AbstractConnection:
+        from redis.asyncio import ConnectionPool  # noqa: PLC0415 - as above
+        from redis.asyncio.retry import Retry  # noqa: PLC0415
+        from redis.backoff import NoBackoff  # noqa: PLC0415
+
+        options: dict[str, Any] = {"protocol": 2, "retry": Retry(NoBackoff(), 0)}
+        if self._password is not None:
+            options["password"] = self._password.reveal().decode()
+        if self._user:
+            options["username"] = self._user
+        pool: Any = ConnectionPool.from_url(self._url, **options)
+        return cast("AbstractConnection", pool.make_connection())
+
+    async def _greet(self, connection: AbstractConnection) -> None:
+        await connection.connect()
+        for script in self._scripts:
+            packed = encoded((b"SCRIPT", b"LOAD", script.text))
+            await connection.send_packed_command(packed, check_health=False)
+            await connection.read_response(disable_decoding=True, timeout=math.inf)
+
+    async def _serve(self, connection: AbstractConnection) -> None:
+        self._heard_s = asyncio.get_running_loop().time()
+        tasks = [
+            asyncio.create_task(work, name="redis")
+            for work in (self._read(connection), self._write(connection), self._probe())
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            done.pop().result()  # none of them ends but by a fault
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _write(self, connection: AbstractConnection) -> None:
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            outgoing, self._outgoing = self._outgoing, []
+            await connection.send_packed_command(b"".join(outgoing), check_health=False)
+
+    async def _read(self, connection: AbstractConnection) -> None:
+        from redis.exceptions import NoScriptError, ResponseError  # noqa: PLC0415 - as above
+
+        loop = asyncio.get_running_loop()
+        while True:
+            error = reply = None
+            try:
+                reply = await connection.read_response(disable_decoding=True, timeout=math.inf)
+            except ResponseError as fault:
+                error = fault
+            self._heard_s = loop.time()
+            call = self._calls.popleft()
+            if not call.future.done():
+                self._misses = 0
+            if isinstance(error, NoScriptError):
+                self._say_whole(call)
+            elif error is not None:
+                log.error("store_refused", error=str(error)[:200])
+                call.end(None, StoreLost(f"it refused: {error}"))
+            else:
+                call.end(reply)
+
+    def _say_whole(self, call: _Call) -> None:
+        """The server has forgotten the script: send its text along."""
+        text = next(script.text for script in self._scripts if script.sha == call.command[1])
+        call.command = (b"EVAL", text, *call.command[2:])
+        self._queue(call)
+
+    async def _probe(self) -> None:
+        """While the breaker is open, ask; where nothing at all is heard, end the connection."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(PROBE_S)
+            if self.is_up:
+                continue
+            if loop.time() - self._heard_s > SILENCE_S:
+                raise TimeoutError("it says nothing")
+            with contextlib.suppress(StoreLost):
+                await self._send((b"PING",)).future
+                self._up()
+
+    def _drop(self) -> None:
+        """Nothing of what was sent will be answered."""
+        self._outgoing.clear()
+        self._wanted.clear()
+        calls, self._calls = self._calls, deque()
+        for call in calls:
+            call.end(None, StoreLost(self.why_down))
+
+
+def encoded(command: Sequence[bytes]) -> bytes:
+    """A command as RESP has it: an array of bulk strings."""
+    parts = [b"$%d\r\n%b\r\n" % (len(part), part) for part in command]
+    return b"*%d\r\n%b" % (len(parts), b"".join(parts))

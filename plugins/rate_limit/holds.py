@@ -1,0 +1,124 @@
+"""What an exchange holds under each of its rules, until it is settled."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gateway import Exchange, Subject, Usage
+
+from .demand import demand_of
+from .rules import INPUT, OUTPUT, Limit
+from .shapes import Counter
+
+
+class Wish(msgspec.Struct, gc=False):
+    """What a request needs of one subject's counter."""
+
+    limit: Limit
+    subject: Subject
+    amount: int
+
+
+class Hold(msgspec.Struct, gc=False):
+    """What it got. left: how much was left then. reset_us: until all would be there again.
+
+    epoch: of the counter, for giving back. provider: whose it is for; None is any's.
+    counter: in this process; None where the shared store has it.
+    """
+
+    limit: Limit
+    subject: Subject
+    amount: int
+    left: int
+    counter: Counter | None = None
+    epoch: int = 0
+    reset_us: int = -1
+    provider: str | None = None
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """The rules of an exchange by when they are asked.
+
+    calls: before a cache is. plain: before it is sent. by_provider: once it is known where to.
+    """
+
+    calls: tuple[Limit, ...] = ()
+    plain: tuple[Limit, ...] = ()
+    by_provider: tuple[Limit, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.plain or self.by_provider or self.calls)
+
+
+class Note(msgspec.Struct, gc=False):
+    """Of one exchange. requests, tokens: of its holds of either kind, the one with the least left.
+
+    key: its name in a shared store. is_degraded: that store was away.
+    """
+
+    ready: Ready
+    holds: list[Hold] = []
+    requests: Hold | None = None
+    tokens: Hold | None = None
+    provider: str | None = None
+    demand: tuple[int, int | None] | None = None
+    key: bytes = b""
+    is_degraded: bool = False
+
+    def amount(self, exchange: Exchange, limit: Limit) -> int:
+        """What a rule has to have room for."""
+        if not limit.is_tokens:
+            return 1
+        if self.demand is None:
+            self.demand = demand_of(exchange)
+        read, stated = self.demand
+        if limit.unit == INPUT:
+            return read
+        output = limit.rule.output_default if stated is None else stated
+        amount = output if limit.unit == OUTPUT else read + output
+        if stated is None and amount > limit.amount:
+            # A guess alone is no reason to refuse what a whole limit would do for.
+            return max(limit.amount, read if limit.unit != OUTPUT else 0)
+        return amount
+
+    def add(self, hold: Hold) -> None:
+        self.holds.append(hold)
+        limit = hold.limit
+        if limit.is_requests:
+            if self.requests is None or hold.left < self.requests.left:
+                self.requests = hold
+        elif limit.is_tokens and (self.tokens is None or hold.left < self.tokens.left):
+            self.tokens = hold
+
+
+def surplus(exchange: Exchange, hold: Hold) -> int:
+    """What an ended exchange gives back of a hold; negative where it used more than that."""
+    limit = hold.limit
+    if limit.is_slots:
+        return hold.amount
+    attempts = exchange.attempts
+    if hold.provider is not None:
+        attempts = [each for each in attempts if each.target.provider.name == hold.provider]
+    sent = [each for each in attempts if each.sent_ns is not None]
+    if not sent:
+        # A cache answered: that is a call, without tokens of anybody's.
+        is_call = limit.is_requests and limit.rule.counts == "calls"
+        return 0 if is_call and exchange.outcome == "cached" else hold.amount
+    if limit.is_requests:
+        return 0
+    used = 0
+    for attempt in sent:
+        usage = attempt.usage
+        if usage is not None and usage.is_known:
+            used += 0 if usage.reported else tokens_of(limit, usage)
+        elif attempt.status is not None and attempt.status < 400:
+            used += hold.amount  # nobody read what it was
+    return hold.amount - used
+
+
+def tokens_of(limit: Limit, usage: Usage) -> int:
+    if limit.unit == INPUT:
+        return usage.input or 0
+    if limit.unit == OUTPUT:
+        return usage.output or 0
+    return (usage.input or 0) + (usage.output or 0)
