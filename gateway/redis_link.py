@@ -230,7 +230,7 @@ class RedisLink:
         return cast("AbstractConnection", pool.make_connection())
 
     async def _greet(self, connection: AbstractConnection) -> None:
-        await connection.connect()
+        await connection.connect()  # type: ignore[no-untyped-call]  # it ships no type
         for script in self._scripts:
             packed = encoded((b"SCRIPT", b"LOAD", script.text))
             await connection.send_packed_command(packed, check_health=False)

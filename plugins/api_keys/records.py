@@ -258,7 +258,8 @@ async def add_uses(db: Database, uses: Mapping[str, tuple[int, int]]) -> None:
     """Add to what is known of keys' use: by id, how often and when last."""
     for id_, (count, used_ms) in uses.items():
         await db.fetch(
-            "INSERT INTO api_uses SELECT id, $2, $3 FROM api_keys WHERE id = $1 "
+            "INSERT INTO api_uses SELECT id, CAST($2 AS bigint), CAST($3 AS bigint) "
+            "FROM api_keys WHERE id = $1 "
             "ON CONFLICT (key_id) DO UPDATE SET count = api_uses.count + excluded.count, "
             "used_ms = CASE WHEN excluded.used_ms > api_uses.used_ms "
             "THEN excluded.used_ms ELSE api_uses.used_ms END",

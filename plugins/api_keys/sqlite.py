@@ -27,6 +27,7 @@ class SqliteDatabase:
         self._busy_s = busy_s
         self._db: sqlite3.Connection | None = None
         self._version = -1
+        self._was_there = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._poked: asyncio.Event | None = None
 
@@ -39,6 +40,9 @@ class SqliteDatabase:
             return
         with _away():
             if not self.path.exists():
+                if self._was_there:
+                    # Whoever took it away may bring it back; a new one would know no key.
+                    raise StoreAway(f"{self.path} is gone")
                 with contextlib.suppress(FileExistsError):
                     os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             db = sqlite3.connect(
@@ -51,7 +55,7 @@ class SqliteDatabase:
             except BaseException:
                 db.close()
                 raise
-            self._db, self._version = db, -1
+            self._db, self._version, self._was_there = db, -1, True
             self._loop, self._poked = asyncio.get_running_loop(), asyncio.Event()
 
     async def close(self) -> None:

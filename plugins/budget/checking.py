@@ -37,7 +37,7 @@ def check_needs(gateway: Gateway) -> None:
     for name, plan in gateway.plans.items():
         rules = plan.settings[_NAME].rules if _NAME in plan.plugins else ()
         needed = {"usage"} if rules else set()
-        if any(Limit(rule).in_usd for rule in rules):
+        if any(limit.in_usd or limit.asks_model for limit in map(Limit, rules)):
             needed.add("cost")
         missing = sorted(needed - set(plan.plugins))
         if missing:

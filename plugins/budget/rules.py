@@ -43,7 +43,8 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hard: Refuse what may go beyond it; otherwise it only counts and warns.
     alerts: At which shares of the limit to warn.
     unpriced: Under a limit in USD, "refuse" models without a price, "allow" them uncounted, or
-        what their tokens count as.
+        count their "tokens" at token_price.
+    token_price: USD for a million of these tokens.
     status: Of a refusal.
     output_default: Tokens of output reserved for a request that states no maximum; "model" is the
         most that the model writes, 4096 where its price does not say.
@@ -58,7 +59,8 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     zone: str = "UTC"
     hard: bool = True
     alerts: tuple[float, ...] = (0.5, 0.8, 1.0)
-    unpriced: Literal["refuse", "allow"] | Tokens = "refuse"
+    unpriced: Literal["refuse", "allow", "tokens"] = "refuse"
+    token_price: Tokens | None = None
     status: Literal[429, 402] = 429
     output_default: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] | Literal["model"] = (
         OUTPUT_DEFAULT
@@ -81,6 +83,11 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if any(not 0 < share <= 10 for share in self.alerts):
             raise ValueError(
                 f"alerts: of the rule {self.name}: wanted shares of the limit above 0, such as 0.8"
+            )
+        if (self.unpriced == "tokens") != (self.token_price is not None):
+            raise ValueError(
+                f'token_price: of the rule {self.name}: it goes with unpriced = "tokens"; set both, '
+                "such as token_price = { input = 3, output = 15 }, or neither"
             )
         if self.stop_in_flight and not self.hard:
             raise ValueError(
@@ -156,8 +163,7 @@ class Limit:
         self.asks_model = default == "model"
         self.output_default = OUTPUT_DEFAULT if default == "model" else default
         self.cost_default = int(Decimal(str(rule.cost_default)) * NANOS_PER_USD)
-        unpriced = rule.unpriced
-        self.fallback = TokenPrice(unpriced) if isinstance(unpriced, Tokens) else None
+        self.fallback = None if rule.token_price is None else TokenPrice(rule.token_price)
         self.dimensions = rule.scopes
         self.amount, self.unit, self.period = amount_of(rule.limit)
         self.in_usd = self.unit == USD
@@ -178,8 +184,8 @@ class Limit:
     def key(self) -> tuple[object, ...]:
         """What has to stay the same for counters to stay, through reloads and between gateways."""
         rule = self.rule
-        tokens = rule.unpriced if isinstance(rule.unpriced, Tokens) else None
-        return (self.name, self.dimensions, self.unit, self.period, rule.window, rule.zone, tokens)
+        what = (self.unit, self.period, rule.window, rule.zone, rule.token_price)
+        return (self.name, self.dimensions, *what)
 
     def told_of(self, spent: int) -> int:
         """How many alerts an amount has come past."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import aiohttp
 
-from gateway import Gateway, get_logger, monotonic_ns
+from gateway import Gateway, get_logger
 
 from .keys import KeySet
 
@@ -87,7 +88,7 @@ class Source:
         if trying is not None and not trying.done():
             return trying
         tried_ns = self._tried_ns
-        if tried_ns is not None and monotonic_ns() - tried_ns < AGAIN_S * 1e9:
+        if tried_ns is not None and time.monotonic_ns() - tried_ns < AGAIN_S * 1e9:
             return None
         return self._begin()
 
@@ -100,7 +101,7 @@ class Source:
             # Tokens that were verified by others are verified again.
             self.keys = keys
             log.info("keys_read", place=self.place, keys=len(keys))
-        self._read_ns = monotonic_ns()
+        self._read_ns = time.monotonic_ns()
 
     # -- inner -------------------------------------------------------------------------------------
 
@@ -118,7 +119,7 @@ class Source:
         trying = self._trying
         if trying is None or trying.done():
             assert self._gateway is not None
-            self._tried_ns = monotonic_ns()
+            self._tried_ns = time.monotonic_ns()
             trying = self._trying = self._gateway.task(self._try(), "jwt-keys-read")
         return trying
 
@@ -134,14 +135,13 @@ class Source:
 
     def _let_go(self) -> None:
         """Use no keys that are too old: what was taken out of them since would still open."""
-        if self.keys is not None and monotonic_ns() - self._read_ns > self._stale_ns:
+        if self.keys is not None and time.monotonic_ns() - self._read_ns > self._stale_ns:
             self.keys = None
             log.error("keys_too_old", place=self.place, after_s=self._stale_ns / 1e9)
 
     async def _text(self) -> bytes:
         if self.place.startswith(FILE):
-            path = Path(self.place.removeprefix(FILE)).expanduser()
-            return _bounded(await asyncio.to_thread(_head_of, path))
+            return _bounded(await asyncio.to_thread(_head_of, self.place.removeprefix(FILE)))
         headers = {"Accept": "application/jwk-set+json, application/json"}
         timeout = aiohttp.ClientTimeout(total=TRY_S)
         # A session of its own each time: it is needed every few minutes.
@@ -160,8 +160,8 @@ class Source:
             return text
 
 
-def _head_of(path: Path) -> bytes:
-    with path.open("rb") as file:
+def _head_of(path: str) -> bytes:
+    with Path(path).expanduser().open("rb") as file:
         return file.read(BYTES_MAX + 1)
 
 

@@ -1,4 +1,4 @@
-"""Tokens taken apart, strictly: a JWS in compact form (RFC 7515 section 7.1) with claims (RFC 7519).
+"""Tokens taken apart, strictly: a compact JWS (RFC 7515 section 7.1) with claims (RFC 7519).
 
 Nothing is believed here, only read. What two readers could take for two different things is
 refused: characters and bits that base64url does not need, names that stand twice, anything that is

@@ -32,6 +32,7 @@ from gateway import (
     OwnFault,
     Size,
     StartError,
+    StoreAway,
     closing_entry,
     get_logger,
     hookimpl,
@@ -46,7 +47,7 @@ from .journal import FILE_BYTES, Journal, JournalFailed
 from .orphans import Prices
 from .reader import Reader
 from .shipper import Shipper
-from .stores import StoreAway, opened
+from .stores import opened
 from .table import UsageQuery, UsageRows, wanted
 
 log = get_logger("ledger")

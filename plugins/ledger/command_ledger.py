@@ -12,11 +12,11 @@ from typing import Any
 import click
 import orjson
 
-from gateway import StartError, now_ms, parse_time
+from gateway import StartError, StoreAway, now_ms, parse_time
 from gateway.command import config_option, in_force, json_option, say, say_json
 
 from .records import rows_of
-from .stores import SQLITE_FILE, Store, StoreAway, opened
+from .stores import SQLITE_FILE, Store, opened
 from .verifying import Found, verify
 
 

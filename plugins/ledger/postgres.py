@@ -1,7 +1,7 @@
 """Entries in PostgreSQL, where one machine's file is outgrown: any number of gateways write to it.
 
-asyncpg is imported here and nowhere else. A batch is one transaction of a few statements, whatever
-its size, so that a slow network costs a batch and not an entry.
+A batch is one transaction of a few statements, whatever its size, so that a slow network costs a
+batch and not an entry.
 """
 
 from __future__ import annotations
@@ -13,45 +13,40 @@ from typing import Any, Final
 
 import asyncpg
 
-from gateway import SchemaFault, look_at_postgres, migrate_postgres
+from gateway import ID_MAX, has, id_at, look_at_postgres, migrate_postgres
+from gateway.postgres import Postgres, count_of, without_nul
 
 from .records import DIMENSIONS, Bill, Entry, bills_of, corrected, made, sums_of, without
-from .stores import ID_MAX, Refused, StoreAway, hours, id_at
+from .stores import hours
 from .sums import DAYS_TABLE, HOURS_TABLE, adding, asking, days_of, joined
 
-CONNECT_S: Final = 10.0
 # A statement that takes longer has met a frozen server.
 COMMAND_S: Final = 20.0
 _PAGE: Final = 1_000
+# What a row takes beside its entry: its header, its id, and the index.
+_ROW_BYTES: Final = 80
 _SCHEMA: Final = "ledger_schema"
 # Any number, so long as no other program on the same database takes it (pg_advisory_xact_lock).
 _MIGRATION_LOCK: Final = 0x77656972
 
 
-class PostgresStore:
-    """A `Store` over one connection, made again when it is lost."""
+class PostgresStore(Postgres):
+    """A `Store`."""
 
     def __init__(self, address: str) -> None:
-        self._address = address
-        self._db: asyncpg.Connection | None = None
+        super().__init__(address, command_s=COMMAND_S)
 
     async def check(self) -> None:
-        async with self._connected() as db:
+        async with self.connected() as db:
             await look_at_postgres(db, __package__, _SCHEMA)
         await self.close()
 
     async def open(self) -> None:
-        async with self._connected() as db:
+        async with self.connected() as db:
             await migrate_postgres(db, __package__, _SCHEMA, _MIGRATION_LOCK)
 
-    async def close(self) -> None:
-        db, self._db = self._db, None
-        if db is not None:
-            with _away():
-                await db.close(timeout=CONNECT_S)
-
     async def progress(self, journals: Iterable[str]) -> dict[str, int]:
-        async with self._connected() as db:
+        async with self.connected() as db:
             rows = await db.fetch(
                 'SELECT journal, "offset" FROM progress WHERE journal = ANY($1::text[])',
                 list(journals),
@@ -59,7 +54,7 @@ class PostgresStore:
             return {row[0]: row[1] for row in rows}
 
     async def add(self, entries: Sequence[Entry], journal: str | None, offset: int) -> None:
-        async with self._connected() as db, _transaction(db):
+        async with self.transaction() as db:
             if journal is not None:
                 taken = await db.fetchval(
                     "INSERT INTO progress VALUES ($1, $2) "
@@ -74,7 +69,7 @@ class PostgresStore:
                 await _take(db, [_without_nul(entry) for entry in entries])
 
     async def forget(self, journals: Iterable[str]) -> None:
-        async with self._connected() as db:
+        async with self.connected() as db:
             await db.execute("DELETE FROM progress WHERE journal = ANY($1::text[])", list(journals))
 
     async def entries(
@@ -83,7 +78,7 @@ class PostgresStore:
         low = uuid.UUID(bytes=id_at(since_ms))
         high = uuid.UUID(bytes=ID_MAX if until_ms is None else id_at(until_ms))
         while True:
-            async with self._connected() as db:
+            async with self.connected() as db:
                 rows = await db.fetch(
                     "SELECT id, entry::text FROM entries WHERE id > $1 AND id < $2 "
                     "ORDER BY id LIMIT $3",
@@ -100,13 +95,13 @@ class PostgresStore:
     @contextlib.asynccontextmanager
     async def snapshot(self) -> AsyncIterator[None]:
         async with (
-            self._connected() as db,
+            self.connected() as db,
             db.transaction(isolation="repeatable_read", readonly=True),
         ):
             yield
 
     async def has(self, ids: Sequence[bytes]) -> set[bytes]:
-        async with self._connected() as db:
+        async with self.connected() as db:
             rows = await db.fetch(
                 "SELECT id FROM entries WHERE id = ANY($1::uuid[])",
                 [uuid.UUID(bytes=id_) for id_ in ids],
@@ -121,18 +116,18 @@ class PostgresStore:
         until_ms: int | None = None,
     ) -> Mapping[tuple[Any, ...], Sequence[int]]:
         rows: list[asyncpg.Record] = []
-        async with self._connected() as db:
+        async with self.connected() as db:
             for text, bounds in asking(by, *hours(since_ms, until_ms), _mark):
                 rows += await db.fetch(text, *bounds)
         return joined(by, rows)
 
     async def billed(self, limit: int) -> list[tuple[str, str]]:
-        async with self._connected() as db:
+        async with self.connected() as db:
             text = "SELECT provider, response_id FROM billed ORDER BY id DESC LIMIT $1"
             return [(row[0], row[1]) for row in await db.fetch(text, limit)][::-1]
 
     async def bound_of(self, bytes_max: int) -> bytes | None:
-        async with self._connected() as db:
+        async with self.connected() as db:
             # What was deleted keeps its room in the table, so its size says nothing.
             count = await db.fetchval("SELECT count(*) FROM entries")
             each = await db.fetchval(
@@ -146,7 +141,7 @@ class PostgresStore:
         return None if bound is None else bytes(bound.bytes)
 
     async def expire(self, bound: bytes, limit: int) -> int:
-        async with self._connected() as db:
+        async with self.connected() as db:
             below = uuid.UUID(bytes=bound)
             said = await db.execute(
                 "DELETE FROM entries WHERE id IN "
@@ -154,70 +149,10 @@ class PostgresStore:
                 below,
                 limit,
             )
-            gone = int(said.rpartition(" ")[2])
+            gone = count_of(said)
             if gone < limit:
                 await db.execute("DELETE FROM billed WHERE id < $1", below)
             return gone
-
-    @contextlib.asynccontextmanager
-    async def _connected(self) -> AsyncIterator[asyncpg.Connection]:
-        """The connection. One that met a trouble is not used again: nobody knows its state."""
-        with _away():
-            if self._db is None or self._db.is_closed():
-                self._db = await asyncpg.connect(
-                    self._address, timeout=CONNECT_S, command_timeout=COMMAND_S
-                )
-            db = self._db
-            try:
-                yield db
-            except BaseException as error:
-                if not isinstance(error, _REFUSALS) and self._db is db:
-                    self._db = None
-                    db.terminate()
-                raise
-
-
-# What a row takes beside its entry: its header, its id, and the index.
-_ROW_BYTES: Final = 80
-_REFUSALS: Final = (
-    asyncpg.DataError,
-    asyncpg.IntegrityConstraintViolationError,
-    asyncpg.ProgramLimitExceededError,
-)
-_TROUBLES: Final = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # what a session that was ended in mid-call gives
-    OSError,
-    SchemaFault,
-    TimeoutError,
-)
-
-
-@contextlib.contextmanager
-def _away() -> Any:
-    """Turn what asyncpg says into what the shipper understands."""
-    try:
-        yield
-    except _REFUSALS as error:
-        raise Refused(f"postgresql: {error}") from error
-    except _TROUBLES as error:
-        raise StoreAway(f"postgresql: {error or type(error).__name__}") from error
-
-
-@contextlib.asynccontextmanager
-async def _transaction(db: asyncpg.Connection) -> AsyncIterator[None]:
-    """Like `db.transaction()`, but a connection that met a trouble is not asked to roll back: it
-    will be let go of, and who is frozen would not answer.
-    """
-    transaction = db.transaction()
-    await transaction.start()
-    try:
-        yield
-    except _REFUSALS:
-        await transaction.rollback()
-        raise
-    await transaction.commit()
 
 
 async def _take(db: asyncpg.Connection, entries: Sequence[Entry]) -> None:
@@ -294,20 +229,7 @@ async def _told_again(
 
 
 def _without_nul(entry: Entry) -> Entry:
-    """PostgreSQL's texts hold no U+0000, and a caller may say any name."""
-    if b"\\u0000" not in entry.text:
-        return entry
-    return made(_replaced(entry.document))
-
-
-def _replaced(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
-    if isinstance(value, dict):
-        return {_replaced(name): _replaced(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_replaced(inner) for inner in value]
-    return value
+    return made(without_nul(entry.document)) if has(entry.text, b"\\u0000") else entry
 
 
 def _mark(n: int) -> str:

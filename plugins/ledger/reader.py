@@ -11,9 +11,11 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
+from gateway import StoreAway
+
 from .records import DIMENSIONS, Entry
 from .shipper import Shipper
-from .stores import Store, StoreAway
+from .stores import Store
 from .table import Wanted, rows
 
 _PAGE: Final = 1_000

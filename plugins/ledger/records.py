@@ -208,7 +208,8 @@ def corrected(entry: Entry, bill: Bill, earlier: Entry) -> Entry | None:
     """The entry with what its attempt says, less what the earlier one has counted of the same
     answer; None where that was no guess, and had a price if this one has.
 
-    Sums are then of what was said last. What the earlier one knew alone stays as it is.
+    Sums are then of what was said last, by model too: who asks again names none, so the earlier
+    one's stands for both. What the earlier one knew alone stays as it is.
     """
     first = next((one for one in earlier.document["attempts"] if _is_of(one, bill)), None)
     told = next(one for one in entry.document["attempts"] if one["n"] == bill.n)
@@ -224,7 +225,8 @@ def corrected(entry: Entry, bill: Bill, earlier: Entry) -> Entry | None:
     if "details" in more:
         before = first.get("details") or {}
         more["details"] = {name: n - before.get(name, 0) for name, n in more["details"].items()}
-    return _changed(entry, bill, {**more, "corrects": earlier.document["id"]})
+    found = _changed(entry, bill, {**more, "corrects": earlier.document["id"]})
+    return made({**found.document, "model": earlier.document.get("model")})
 
 
 def _is_of(attempt: dict[str, Any], bill: Bill) -> bool:

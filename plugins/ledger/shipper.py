@@ -17,12 +17,12 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from gateway import get_logger, now_ms
+from gateway import StoreAway, StoreRefused, get_logger, id_at, now_ms
 
 from .journal import File, Journal, left_behind, lines_of, sweep
 from .orphans import Prices, orphan_of
 from .records import OPENS, Damaged, Entry, Opening, record_of
-from .stores import Refused, Store, StoreAway, id_at
+from .stores import Store
 
 if TYPE_CHECKING:
     from . import Config
@@ -182,7 +182,7 @@ class Shipper:
         name = None if file is None or offset is None else file.name
         try:
             await self._store.add(entries, name, offset or 0)
-        except Refused as error:
+        except StoreRefused as error:
             if len(entries) > 1:
                 half = len(entries) // 2
                 await self._add(entries[:half], file)

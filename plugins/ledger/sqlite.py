@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import uuid
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
-from gateway import SchemaFault, look_at_sqlite, migrate_sqlite
+from gateway import (
+    ID_MAX,
+    StoreAway,
+    id_at,
+    look_at_sqlite,
+    open_sqlite,
+    sqlite_faults,
+    sqlite_transaction,
+)
 
 from .records import DIMENSIONS, Bill, Entry, bills_of, corrected, sums_of, without
-from .stores import ID_MAX, Refused, StoreAway, hours, id_at
+from .stores import hours
 from .sums import DAYS_TABLE, HOURS_TABLE, adding, asking, days_of, joined
 
-BUSY_S: Final = 5.0
 _PAGE: Final = 1_000
-# Twice the usual: an entry that takes more than a quarter of a page gets one of its own.
-_PAGE_BYTES: Final = 8192
 # Where SQLite counts a bound variable: below its smallest limit of 999.
 _ASKED_AT_ONCE: Final = 500
 # Rows of one statement: the interpreter's lock is let go and taken again around each.
@@ -36,39 +40,25 @@ class SqliteStore:
 
     def __init__(self, path: Path, *, durable: bool = False) -> None:
         self.path = path
-        self._synchronous = "FULL" if durable else "NORMAL"
+        self._durable = durable
         self._db: sqlite3.Connection | None = None
 
     async def check(self) -> None:
-        with _away():
+        with sqlite_faults():
             look_at_sqlite(self.path, __package__)
 
     async def open(self) -> None:
-        with _away():
-            if not self.path.exists():
-                with contextlib.suppress(FileExistsError):
-                    os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-            db = sqlite3.connect(
-                self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
-            )
-            try:
-                db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new file
-                db.execute("PRAGMA journal_mode = WAL")
-                db.execute(f"PRAGMA synchronous = {self._synchronous}")
-                migrate_sqlite(db, __package__)
-            except BaseException:
-                db.close()
-                raise
-            self._db = db
+        with sqlite_faults():
+            self._db = open_sqlite(self.path, __package__, durable=self._durable)
 
     async def close(self) -> None:
         if self._db is not None:
-            with _away():
+            with sqlite_faults():
                 self._db.close()
             self._db = None
 
     async def progress(self, journals: Iterable[str]) -> dict[str, int]:
-        with _away():
+        with sqlite_faults():
             rows = [
                 self.db.execute('SELECT journal, "offset" FROM progress WHERE journal = ?', (one,))
                 for one in journals
@@ -76,7 +66,7 @@ class SqliteStore:
             return dict(row for cursor in rows for row in cursor)
 
     async def add(self, entries: Sequence[Entry], journal: str | None, offset: int) -> None:
-        with _away(), self._transaction() as db:
+        with sqlite_faults(), sqlite_transaction(self.db) as db:
             if journal is not None:
                 taken = db.execute(
                     'SELECT "offset" FROM progress WHERE journal = ?', (journal,)
@@ -88,7 +78,7 @@ class SqliteStore:
                 self._take(db, entries)
 
     async def forget(self, journals: Iterable[str]) -> None:
-        with _away(), self._transaction() as db:
+        with sqlite_faults(), sqlite_transaction(self.db) as db:
             db.executemany("DELETE FROM progress WHERE journal = ?", [(one,) for one in journals])
 
     async def entries(
@@ -96,7 +86,7 @@ class SqliteStore:
     ) -> AsyncIterator[Entry]:
         low, high = id_at(since_ms), ID_MAX if until_ms is None else id_at(until_ms)
         while True:
-            with _away():
+            with sqlite_faults():
                 rows = self.db.execute(
                     "SELECT id, entry FROM entries WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
                     (low, high, _PAGE),
@@ -109,16 +99,16 @@ class SqliteStore:
 
     @contextlib.asynccontextmanager
     async def snapshot(self) -> AsyncIterator[None]:
-        with _away():
+        with sqlite_faults():
             self.db.execute("BEGIN")
         try:
             yield
         finally:
-            with _away():
+            with sqlite_faults():
                 self.db.execute("ROLLBACK")
 
     async def has(self, ids: Sequence[bytes]) -> set[bytes]:
-        with _away():
+        with sqlite_faults():
             return _there(self.db, ids)
 
     async def sums(
@@ -128,7 +118,7 @@ class SqliteStore:
         since_ms: int = 0,
         until_ms: int | None = None,
     ) -> Mapping[tuple[Any, ...], Sequence[int]]:
-        with _away():
+        with sqlite_faults():
             rows = [
                 row
                 for text, bounds in asking(by, *hours(since_ms, until_ms), _mark)
@@ -137,12 +127,12 @@ class SqliteStore:
         return joined(by, rows)
 
     async def billed(self, limit: int) -> list[tuple[str, str]]:
-        with _away():
+        with sqlite_faults():
             text = "SELECT provider, response_id FROM billed ORDER BY id DESC LIMIT ?"
             return self.db.execute(text, (limit,)).fetchall()[::-1]
 
     async def bound_of(self, bytes_max: int) -> bytes | None:
-        with _away():
+        with sqlite_faults():
             pages, free, page_bytes = (
                 int(self.db.execute(f"PRAGMA {name}").fetchone()[0])
                 for name in ("page_count", "freelist_count", "page_size")
@@ -158,7 +148,7 @@ class SqliteStore:
         return None if row is None else bytes(row[0])
 
     async def expire(self, bound: bytes, limit: int) -> int:
-        with _away(), self._transaction() as db:
+        with sqlite_faults(), sqlite_transaction(self.db) as db:
             gone = db.execute(
                 "DELETE FROM entries WHERE id IN "
                 "(SELECT id FROM entries WHERE id < ? ORDER BY id LIMIT ?)",
@@ -174,18 +164,6 @@ class SqliteStore:
         if self._db is None:
             raise StoreAway(f"{self.path} is not open")
         return self._db
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        db = self.db
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            yield db
-            db.execute("COMMIT")
-        except BaseException:
-            with contextlib.suppress(sqlite3.Error):
-                db.execute("ROLLBACK")
-            raise
 
     def _take(self, db: sqlite3.Connection, entries: Sequence[Entry]) -> None:
         """Nearly always all of them are new, and to try costs less than to ask."""
@@ -277,14 +255,3 @@ def _told_again(
         (entry.id, bill.provider, bill.response_id),
     )
     return better
-
-
-@contextlib.contextmanager
-def _away() -> Iterator[None]:
-    """Turn what SQLite says into what the shipper understands."""
-    try:
-        yield
-    except (sqlite3.DataError, sqlite3.IntegrityError, OverflowError, UnicodeError) as error:
-        raise Refused(f"sqlite: {error}") from error
-    except (sqlite3.Error, OSError, SchemaFault) as error:
-        raise StoreAway(f"sqlite: {error}") from error

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
-from gateway import StartError
+from gateway import open_store
 
 from .records import DIMENSIONS, HOUR_MS, Entry
 
 SQLITE_FILE: Final = "ledger.db"
-# An id that is above all others, in time order.
-ID_MAX: Final = b"\xff" * 16
-
-
-class StoreAway(Exception):
-    """The store cannot take anything now; the text says why. Trying again may help."""
-
-
-class Refused(Exception):
-    """The store will never take these entries; the text says why. Others it may."""
 
 
 class Store(Protocol):
@@ -46,7 +35,7 @@ class Store(Protocol):
         """Take entries, their sums and the journal's new offset in one transaction.
 
         An entry that is there already is left as it is and adds to no sum; so is one whose
-        `progress` shows that it was taken. May raise `Refused`.
+        `progress` shows that it was taken. May raise `StoreRefused`.
         """
 
     async def forget(self, journals: Iterable[str]) -> None:
@@ -83,11 +72,6 @@ class Store(Protocol):
         """Delete up to `limit` of the oldest entries below an id; give how many went."""
 
 
-def id_at(at_ms: int) -> bytes:
-    """The least id of that millisecond."""
-    return max(at_ms, 0).to_bytes(6, "big") + bytes(10)
-
-
 def hours(since_ms: int, until_ms: int | None) -> tuple[int, int]:
     """The first hour of a span of time, and the first that is past it."""
     last = (1 << 48) // HOUR_MS if until_ms is None else -(-until_ms // HOUR_MS)
@@ -96,20 +80,4 @@ def hours(since_ms: int, until_ms: int | None) -> tuple[int, int]:
 
 def opened(address: str, state: Path, *, durable: bool = False) -> Store:
     """The store of an address, not connected yet. durable: what it took survives a power cut."""
-    if address == "sqlite":
-        from .sqlite import SqliteStore  # noqa: PLC0415 - only the one that is used is imported
-
-        return SqliteStore(state / SQLITE_FILE, durable=durable)
-    if address.startswith(("postgresql://", "postgres://")):
-        try:
-            module = importlib.import_module(".postgres", __package__)
-        except ImportError as error:
-            raise StartError(
-                f"ledger: {error.name} is not installed, which PostgreSQL needs; "
-                'pip install "weir[postgres]"'
-            ) from error
-        return cast("Store", module.PostgresStore(address))
-    raise StartError(
-        f'ledger: store = "{address.partition(":")[0]}...": wanted "sqlite" or '
-        '"postgresql://user@host/database"'
-    )
+    return cast("Store", open_store(address, state / SQLITE_FILE, __package__, durable=durable))

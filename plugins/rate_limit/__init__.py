@@ -134,7 +134,8 @@ class Plugin:
 
     async def _sweep(self) -> None:
         while True:
-            await asyncio.sleep(_STEP_S if self.memory.sweep() else _SWEEP_S)
+            more = self.memory.sweep()
+            await asyncio.sleep(_STEP_S if more else _SWEEP_S)
 
     # -- the line ----------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Final
 
 from gateway import Exchange, Subject
@@ -124,15 +125,14 @@ class Memory:
 
     def sweep(self) -> bool:
         """Let go of some counters that are as good as new. False once all were looked at."""
-        looked = 0
         now_us = self.clock()
-        for limit, subject in self._sweeping:
+        step = list(islice(self._sweeping, STEP))
+        for limit, subject in step:
             self._drop_idle(limit, subject, now_us)
-            looked += 1
-            if looked >= STEP:
-                return True
-        self._sweeping = self._all()
-        return False
+        if len(step) < STEP:
+            self._sweeping = self._all()
+            return False
+        return True
 
     # -- inner -------------------------------------------------------------------------------------
 

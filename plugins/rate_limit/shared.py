@@ -1,4 +1,4 @@
-"""Counters in Redis or Valkey, which all processes share: one script decides over a request's rules.
+"""Counters in Redis or Valkey, shared by all processes: one script decides on a request's rules.
 
 While the store is away each process counts for itself, up to its share of each limit, or refuses.
 Slots are leases there: a process renews its own, and those of one that was killed expire. What is

@@ -220,7 +220,9 @@ def test_a_model_without_a_price_is_refused_or_let_in_uncounted():
 def test_a_model_without_a_price_counts_by_its_tokens():
     """A thousandth of a dollar for a token that is read, and a tenth for one that is written."""
     unknown = {**BODY, "model": "unknown"}
-    house = House(rule(limit="1 USD/year", unpriced=Tokens(input=1_000, output=100_000)))
+    house = House(
+        rule(limit="1 USD/year", unpriced="tokens", token_price=Tokens(input=1_000, output=100_000))
+    )
     ran = house.ask(answers(said(model=None)), unknown)
     held = 5 * USD // 10 + (len(orjson.dumps(unknown)) // 4 + 1) * USD // 1000
     assert ran.get(b"weir-budget-remaining") == b"0.%09d USD" % (USD - held)
@@ -550,6 +552,7 @@ def test_a_response_in_the_background_counts_once_it_is_told():
 # -- the process -----------------------------------------------------------------------------------
 
 RULE = {"name": "r", "scope": "metadata.team", "limit": "100 tokens/year"}
+TOKENS = {**RULE, "limit": "1 USD/year", "unpriced": "tokens"}
 
 
 @contextmanager
@@ -625,6 +628,14 @@ def test_the_admin_api_lists_rules_and_counters():
         ({"enabled": ["cost", "budget"]}, "enable usage there, before"),
         ({"plugins": {"budget": {"rules": [{**RULE, "limit": "1 USD/day"}]}},
           "enabled": ["usage", "budget"]}, "enable cost there, before"),
+        ({"plugins": {"budget": {"rules": [{**RULE, "output_default": "model"}]}},
+          "enabled": ["usage", "budget"]}, "enable cost there, before"),
+        ({"plugins": {"budget": {"rules": [{**TOKENS, "token_price": {"input": 1}}]}}},
+         "[plugins.budget] rules[0].token_price"),
+        ({"plugins": {"budget": {"rules": [
+            {**TOKENS, "token_price": {"input": 0.0001, "output": 1}}]}}},
+         "input: wanted whole thousandths of a dollar for a million"),
+        ({"plugins": {"budget": {"rules": [TOKENS]}}}, 'it goes with unpriced = "tokens"; set both'),
         ({"plugins": {"budget": {"rules": [RULE, RULE]}}}, "two are named r"),
         ({"plugins": {"budget": {"webhook": "http://x", "webhook_secret": "env:NOBODY_SET_IT"}}},
          "webhook_secret: env:NOBODY_SET_IT is not set; set it, or leave"),

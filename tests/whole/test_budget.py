@@ -548,30 +548,13 @@ def test_results_that_are_read_again_after_a_start_count_once(tmp_path):
                 gateway.kill()
 
 
-def test_a_model_without_a_price_counts_by_its_tokens_before_and_after_a_kill(tmp_path):
-    """A dollar for each token of output: 1 of each answer, in whichever model's row."""
-    counted = rule(unpriced={"input": 0, "output": 1_000_000}, limit="20 USD/month")
-    with ScriptedUpstream(gives(ANSWER)) as upstream:
-        tables = config(upstream, counted, state_dir=str(tmp_path / "state"))
-        tables["enabled"] = [*ENABLED, "ledger"]
-        tables["plugins"]["cost"] = {"bundled": False}
-
-        with running_gateway(tables) as gateway:
-            assert asyncio.run(asked(gateway, 15)) == [200] * 15
-            assert told(gateway, tmp_path)["round", "a"]["spent"] == 15 * 10**9
-            gateway.kill()
-        with running_gateway(tables) as gateway:
-            assert told(gateway, tmp_path)["round", "a"]["spent"] == 15 * 10**9
-            assert asyncio.run(asked(gateway, 9)).count(200) == 5
-
-
 def test_what_is_counted_is_what_the_ledgers_rows_come_to(tmp_path):
     """Models with and without a price, in streams and whole, refused, cut and left by callers."""
     random = Random(7)
-    tokens = {"input": 2, "output": 100_000}
+    tokens = {"unpriced": "tokens", "token_price": {"input": 2, "output": 100_000}}
     rules = (
-        rule(scope="gateway", limit="1M USD/year", unpriced=tokens),
-        rule(name="each", scope=["provider", "model"], limit="1M USD/day", unpriced=tokens),
+        rule(scope="gateway", limit="1M USD/year", **tokens),
+        rule(name="each", scope=["provider", "model"], limit="1M USD/day", **tokens),
         rule(name="tokens", scope="gateway", limit="1G tokens/month"),
     )
 

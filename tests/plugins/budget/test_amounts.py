@@ -24,6 +24,10 @@ def limit(**keys: Any) -> Limit:
     return Limit(Rule(**{"name": "r", "scope": "team", "limit": "1 USD/day", **keys}))
 
 
+def counted(tokens: Tokens | None) -> dict[str, Any]:
+    return {"unpriced": "tokens", "token_price": tokens} if tokens else {"unpriced": "allow"}
+
+
 def price(output_max: int | None = None, **picos: int) -> Price:
     rates = rates_of(picos or {"input": 1_000_000, "output": 10_000_000})
     assert rates is not None
@@ -39,7 +43,7 @@ counts = st.integers(0, 10**6)
 )  # fmt: skip
 def test_what_is_held_covers_what_is_used(read, most, written, is_priced, amount, tokens):
     """The input was guessed rightly, and the answer kept to its most."""
-    rule = limit(limit=amount, unpriced=tokens or "allow")
+    rule = limit(limit=amount, **counted(tokens))
     usage = Usage()
     usage.fresh_input, usage.output_text = read, min(written, most)
     known = price() if is_priced else None
@@ -47,7 +51,7 @@ def test_what_is_held_covers_what_is_used(read, most, written, is_priced, amount
     demand = Demand("m", read, most, None)
     assert spent(rule, usage) <= worst(rule, demand, known)
     demand = Demand("m", read, None, None)
-    most_of_model = limit(limit=amount, unpriced=tokens or "allow", output_default="model")
+    most_of_model = limit(limit=amount, **counted(tokens), output_default="model")
     assert known is None or spent(rule, usage) <= worst(
         most_of_model, demand, price(output_max=max(most, 1))
     )
@@ -59,15 +63,15 @@ def test_a_model_without_a_price_is_refused_or_free_or_counts_by_its_tokens():
         worst(limit(), demand, None)
     assert fault.value.code == "budget_unpriced"
     assert worst(limit(unpriced="allow"), demand, None) == 0
-    assert worst(limit(unpriced=TOKENS), demand, None) == 1000 * 3000 + 100 * 15_000
+    assert worst(limit(**counted(TOKENS)), demand, None) == 1000 * 3000 + 100 * 15_000
     usage = Usage()
     usage.fresh_input, usage.cache_read, usage.output_reasoning = 10, 5, 2
     assert spent(limit(), usage) == 0
-    assert spent(limit(unpriced=TOKENS), usage) == 15 * 3000 + 2 * 15_000
+    assert spent(limit(**counted(TOKENS)), usage) == 15 * 3000 + 2 * 15_000
     usage.cost_nanousd = 7  # a price counts where there is one
-    assert spent(limit(unpriced=TOKENS), usage) == 7
-    assert worst(limit(unpriced=TOKENS), demand, price()) == 1000 * 1000 + 100 * 10_000
-    assert spent(limit(unpriced=TOKENS), None) == 0
+    assert spent(limit(**counted(TOKENS)), usage) == 7
+    assert worst(limit(**counted(TOKENS)), demand, price()) == 1000 * 1000 + 100 * 10_000
+    assert spent(limit(**counted(TOKENS)), None) == 0
 
 
 @pytest.mark.parametrize(

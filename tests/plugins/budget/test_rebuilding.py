@@ -161,7 +161,7 @@ def test_an_orphan_counts_with_the_most_it_may_have_used(scope, tmp_path):
     assert dollars == {("t",): 2 * (100 * 10**6 + 30 * 10**9)}
 
 
-TOKENS = Tokens(input=3, output=15)
+COUNTED: dict[str, Any] = {"unpriced": "tokens", "token_price": Tokens(input=3, output=15)}
 
 
 def used(random: Random) -> dict[str, Any]:
@@ -198,9 +198,9 @@ def test_what_a_start_counts_is_what_was_settled(seed, tmp_path):
         lines.append(closing(id_of(n, NOW_MS - age_ms), *rows, team=team, model=model))
         settled.setdefault(team, []).extend((age_ms, told(each)) for each in attempts)
     rules = [
-        rule(f"{period}-{kind}", limit=f"1 USD/{period}", unpriced=unpriced)
+        rule(f"{period}-{number}", limit=f"1 USD/{period}", **keys)
         for period in spans
-        for kind, unpriced in (("by-tokens", TOKENS), ("refuse", "refuse"))
+        for number, keys in enumerate((COUNTED, {}))
     ]
     found = read(tmp_path, lines, *rules, rule("tokens", limit="1k tokens/month"))
     for counters, each in zip(found, [*rules, None], strict=True):
@@ -223,7 +223,7 @@ def test_an_orphan_without_a_price_counts_by_the_tokens_it_may_have_used(tmp_pat
     (dollars,) = read(
         tmp_path,
         [orphan],
-        rule("d", limit="1k USD/day", output_default=30, unpriced=TOKENS),
+        rule("d", limit="1k USD/day", output_default=30, **COUNTED),
     )
     assert dollars == {("t",): 100 * 3_000 + 30 * 15_000}
 

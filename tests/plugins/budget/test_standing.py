@@ -64,15 +64,13 @@ def test_a_reload_keeps_counters_and_tells_what_is_new():
         {"limit": "1k tokens/day"},
         {"scope": "user"},
         {"window": "rolling"},
-        {"unpriced": {"input": 1, "output": 2}},
+        {"unpriced": "tokens", "token_price": Tokens(input=1, output=2)},
     ],
 )
 def test_a_rule_that_counts_something_else_begins_anew(keys):
     house = House()
     house.now = {"a": config("x")}
     ((_, tally),) = house.standing.entries("a", house.now["a"])
-    if "unpriced" in keys:
-        keys = {"unpriced": Tokens(**keys["unpriced"])}
     house.now = {"a": config("x", **keys)}
     ((_, other),) = house.standing.entries("a", house.now["a"])
     assert other is not tally

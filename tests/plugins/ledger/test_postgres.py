@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from gateway import StoreAway
 from plugins.ledger.postgres import PostgresStore
-from plugins.ledger.stores import StoreAway
 from tests.plugins.ledger.entries import entry, id_of
 from tests.postgres_server import postgres_server
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from gateway import StoreAway
 from plugins.ledger import Config
 from plugins.ledger.journal import Journal
 from plugins.ledger.reader import Reader
 from plugins.ledger.shipper import Shipper
-from plugins.ledger.stores import StoreAway, opened
+from plugins.ledger.stores import opened
 from plugins.ledger.table import Wanted
 from tests.plugins.ledger.entries import AT_MS, HOUR_MS, attempt, closing, id_of, opening
 

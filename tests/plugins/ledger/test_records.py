@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import orjson
 import pytest
@@ -177,7 +178,7 @@ def test_what_was_billed_before_is_taken_out():
     assert document["estimated"]
 
 
-GUESS = {"response_id": "r", "estimated": True}
+GUESS: dict[str, Any] = {"response_id": "r", "estimated": True}
 
 
 @pytest.mark.parametrize(
@@ -195,6 +196,14 @@ def test_only_a_guess_or_what_had_no_price_is_corrected(first, told):
     earlier = entry(id_of(1), attempt(**first))
     poll = attempt(response_id="r", reported=True, **told)
     assert corrected(entry(id_of(2), poll), Bill("openai", "r", True, 1), earlier) is None
+
+
+def test_a_correction_stands_under_the_model_that_it_corrects():
+    earlier = entry(id_of(1), attempt(**GUESS), model="m")
+    poll = entry(id_of(2), attempt(response_id="r", reported=True), model="m-2025-08-07")
+    found = corrected(poll, Bill("openai", "r", True, 1), earlier)
+    assert found is not None
+    assert found.document["model"] == "m"
 
 
 def test_a_correction_among_other_attempts_is_what_changes_their_sum():

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from gateway import StoreAway
 from gateway.migrating import migrations, statements
 from plugins.ledger.sqlite import SqliteStore
-from plugins.ledger.stores import StoreAway
 from tests.plugins.ledger.entries import entry, id_of
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from gateway import StartError
+from gateway import StartError, StoreAway, id_at
 from plugins.ledger.records import COUNTERS, DIMENSIONS, SUMS, Entry, sums_of
 from plugins.ledger.sqlite import SqliteStore
-from plugins.ledger.stores import Store, StoreAway, hours, id_at, opened
+from plugins.ledger.stores import Store, hours, opened
 from tests.plugins.ledger.entries import AT_MS, HOUR_MS, attempt, entry, id_of
 
 MANY = 2_500  # more than a page, and more than SQLite's variables
@@ -392,7 +392,7 @@ def test_a_look_at_a_store_of_a_newer_gateway_says_so(made):
 
 
 async def _execute(store: Any, text: str) -> None:
-    async with store._connected() as db:
+    async with store.connected() as db:
         await db.execute(text)
 
 
@@ -411,7 +411,7 @@ def test_the_views_show_what_the_entries_say(made):
 
 
 async def _fetch(store: Any, text: str) -> list[Any]:
-    async with store._connected() as db:
+    async with store.connected() as db:
         return list(await db.fetch(text))
 
 
