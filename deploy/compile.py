@@ -77,6 +77,7 @@ PLUGINS = (
     "cost/charging",
     "cost/table",
     "ledger/journal",
+    "ledger/records",
     "usage/asking",
     "usage/aws",
     "usage/choosing",

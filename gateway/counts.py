@@ -43,6 +43,8 @@ def read_counts(counts: dict[str, object], usage: Usage) -> None:
     tier = counts.get("service_tier")
     if isinstance(tier, str):
         usage.tier = tier
+    if counts.get("speed") == "fast":  # Anthropic's has prices of its own, beside a tier "standard"
+        usage.tier = "fast"
 
 
 def _read_inclusive(

@@ -3,8 +3,8 @@
 A caller's own credential passes unchanged, whichever of the fields that the provider's row names it
 stands in; so does a key in the query, where the provider takes one there. What held the gateway's
 own credential is none of the caller's and is gone by now. Where an attempt goes to another provider
-than the caller addressed, the caller's credential stays behind: it is nobody else's to see. A caller
-whose team has a provider key of its own (`identity.provider_keys`) goes up with that.
+than the caller addressed, the caller's credential stays behind: it is nobody else's to see. Where
+the caller's team has a provider key of its own (`identity.provider_keys`), that one goes up.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ import pytest
 
 from gateway.testing import ScriptedUpstream, answers
 from tests.postgres_server import PostgresServer, postgres_server
+from tests.redis_server import RedisServer, redis_server
 
 NODE_MODULES = Path(__file__).parent / "sdk" / "node_modules"
 INSTALLED = NODE_MODULES / ".package-lock.json"  # npm writes it last
@@ -45,6 +46,13 @@ def upstream() -> Iterator[ScriptedUpstream]:
 def postgres() -> Iterator[PostgresServer]:
     """Give a PostgreSQL server; each test makes its own database."""
     with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_store() -> Iterator[RedisServer]:
+    """Give a Redis server to share; what a test freezes or kills is its own."""
+    with redis_server() as server:
         yield server
 
 

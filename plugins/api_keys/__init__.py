@@ -7,11 +7,12 @@ request's identity; limits and budgets that come with it are for `rate_limit` an
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -25,6 +26,7 @@ from gateway import (
     OwnFault,
     Skip,
     StartError,
+    StoreAway,
     consume,
     credential_of,
     hookimpl,
@@ -34,11 +36,15 @@ from gateway import (
     unauthorized,
 )
 
+from .api import endpoints
+from .book import Update
 from .fields import StaticKey, Team
 from .format import PREFIX, PREFIX_FORM, digest_of, is_sound
 from .grants import Grant
 from .keyring import Ring, check_static, missing_secrets, static_ring
 from .models import check_models
+from .stores import NONE, opened
+from .watching import Watcher
 
 if TYPE_CHECKING:
     from gateway.plan import Plan
@@ -51,12 +57,20 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     keys: Keys of this file, by their hashes, a table each; the README lists their fields.
     teams: Their teams, a table each.
-    prefix: What new keys begin with; some tools want "sk-".
+    store: Where managed keys are: "sqlite" for a file in the state directory,
+        "postgresql://user@host/database", or "none". It is one for all gateways, opened at start.
+    prefix: What new managed keys begin with; some tools want "sk-". It is fixed at start.
+    grace: How long a key that was in use goes on working while the store is away.
+    revoke_cuts_streams: End what is under way with a key once it is revoked, deleted or disabled.
+        It is fixed at start.
     """
 
     keys: tuple[StaticKey, ...] = ()
     teams: tuple[Team, ...] = ()
+    store: str = "sqlite"
     prefix: str = PREFIX
+    grace: Duration = parse_duration("60s")
+    revoke_cuts_streams: bool = False
 
     def __post_init__(self) -> None:
         if PREFIX_FORM.fullmatch(self.prefix) is None:
@@ -73,10 +87,64 @@ class Plugin:
         self.config = config
         self._rings: dict[Plan, Ring] = {}
         self._managed: Ring = {}
+        self._watcher: Watcher | None = None
+        self._gateway: Gateway | None = None
+        self._lost_ms = 0  # since when the store has been away; 0 while it is there
 
-    def check(self, config: Config, _: Path) -> list[str]:
-        """What would stop a start, or keep a team's requests from being answered."""
-        return list(missing_secrets(config.teams))
+    def check(self, config: Config, state: Path) -> list[str]:
+        """What would keep keys, or a team's requests, from being answered for."""
+        texts = list(missing_secrets(config.teams))
+        if config.store != NONE:
+            try:
+                asyncio.run(opened(config.store, state).check())
+            except (StartError, StoreAway) as error:
+                texts.append(f"store: {error}")
+        return texts
+
+    # -- life --------------------------------------------------------------------------------------
+
+    @hookimpl
+    @asynccontextmanager
+    async def lifespan(self, gateway: Gateway) -> AsyncIterator[None]:
+        self._gateway = gateway
+        if self.config.store == NONE:
+            yield
+            return
+        watched, worked = (opened(self.config.store, gateway.state_path) for _ in range(2))
+        watcher = self._watcher = Watcher(watched, worked)
+        self._managed = watcher.ring
+        watcher.start(self._told)
+        gateway.first(watcher.loaded(), "api-keys-loaded")
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(watcher.stop)
+
+    @hookimpl
+    def endpoints(self, gateway: Gateway) -> list[Endpoint]:
+        watcher = self._watcher
+        return [] if watcher is None else endpoints(watcher, self.config.prefix)
+
+    def _told(self, update: Update | None) -> None:
+        """The store has said something, or nothing any more."""
+        gateway, watcher = self._gateway, self._watcher
+        assert gateway is not None
+        assert watcher is not None
+        if not watcher.is_lost:
+            self._lost_ms = 0
+        elif not self._lost_ms:
+            self._lost_ms = now_ms()
+        is_blind = watcher.is_lost and not (watcher.is_loaded and self._may_go_on(self._lost_ms))
+        gateway.trouble(NAME, "the store of keys is away" if is_blind else None)
+        if update is not None and update.stopped and self.config.revoke_cuts_streams:
+            for line in tuple(gateway.lines):
+                identity = line.exchange.identity
+                if identity is not None and identity.key_id in update.stopped:
+                    line.exchange.stop()
+
+    def _may_go_on(self, since_ms: int) -> bool:
+        """Whether so old a word of the store still counts."""
+        return now_ms() - since_ms <= self.config.grace // 1_000_000
 
     # -- the line ----------------------------------------------------------------------------------
 
@@ -95,7 +163,17 @@ class Plugin:
         if grant is None:
             self._refuse(credential)
             return
-        if grant.checks:
+        if grant.is_managed:
+            now = now_ms()
+            if not self._lost_ms:
+                grant.verified_ms = now
+            elif not self._may_go_on(grant.verified_ms):
+                raise _away()
+            grant.used_ms = now
+            grant.uses += 1
+            if grant.checks:
+                grant.check(exchange, now)
+        elif grant.checks:
             grant.check(exchange, now_ms())
         consume(exchange, credential, self._is_ours)
         grant.identify(exchange.known())
@@ -108,6 +186,10 @@ class Plugin:
         """What is to be said of a key that is not known."""
         if credential.count(b".") >= 2:
             return  # a token, which others understand; the line refuses it where nobody does
+        watcher = self._watcher
+        is_blind = watcher is not None and (watcher.is_lost or not watcher.is_loaded)
+        if is_blind and is_sound(credential):
+            raise _away()  # the store may know it; what its checksum tells is a typo never does
         raise unauthorized("The key is none of this gateway's.")
 
     def _ring(self, plan: Plan) -> Ring:
@@ -147,3 +229,12 @@ class Plugin:
                 return Skip(error)  # another target may do
             raise
         return None
+
+
+def _away() -> OwnFault:
+    return OwnFault(
+        "Keys cannot be verified at the moment; try again.",
+        status=503,
+        code="keys_unavailable",
+        headers=((b"Retry-After", b"2"),),
+    )

@@ -8,18 +8,18 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from gateway import Endpoint, get_logger, read_query
+from gateway import Endpoint, StoreAway, StoreRefused, get_logger, read_query
 
 from .described import DOCS, ChangesAsked, KeysAsked, NewKey, Rotation, TeamsAsked
 from .desk import Desk, Done, Fault, read, read_patch
 from .fields import Team
-from .stores import Database, StoreAway
+from .stores import Store
 from .watching import Watcher
 
 log = get_logger("api_keys")
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
-Work = Callable[[Database], Coroutine[Any, Any, Done]]
+Work = Callable[[Store], Coroutine[Any, Any, Done]]
 # What commands say of who gave them (see `.asking`).
 ACTOR = "weir-actor"
 _ACTOR_CHARS_MAX = 100
@@ -128,7 +128,7 @@ def _told(handler: Handler) -> Handler:
             return await handler(request)
         except Fault as fault:
             return _json({"error": str(fault)}, fault.status)
-        except ValueError as error:
+        except (ValueError, StoreRefused) as error:
             return _json({"error": str(error)}, 400)
         except StoreAway as error:
             log.warning("key_store_away", error=str(error))

@@ -21,7 +21,7 @@ from .records import Changes, KeyRow
 log = get_logger("api_keys")
 
 REVOKED = "This key was revoked."
-# Of a record that this version cannot read, and of a team that is not there: nobody knows the rules.
+# Of a record that this version cannot read, or whose team is not there.
 UNREADABLE = "This key cannot be used: its record is not understood here."
 
 
@@ -90,9 +90,7 @@ class Book:
         if key.team and team is None:
             fault = fault or UNREADABLE
         rules, secrets = (None, {}) if team is None else team
-        return Grant(
-            row.id, key, rules, secrets, is_managed=True, until_ms=until_ms, fault=fault
-        )
+        return Grant(row.id, key, rules, secrets, is_managed=True, until_ms=until_ms, fault=fault)
 
     def _read_team(
         self, name: str, document: Mapping[str, object]

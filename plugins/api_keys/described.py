@@ -211,9 +211,7 @@ DOCS = {
     ("POST", f"{_KEY}/rotate"): Doc(
         "Give a key a new secret.", body=Rotation, answers={200: KeyShown, **_AT_ODDS}
     ),
-    ("POST", f"{_KEY}/revoke"): Doc(
-        "Revoke a key for good.", answers={200: KeyShown, **_MISSED}
-    ),
+    ("POST", f"{_KEY}/revoke"): Doc("Revoke a key for good.", answers={200: KeyShown, **_MISSED}),
     ("POST", "/api/teams"): Doc(
         "Make a team; asking for the same one twice changes nothing.",
         body=Team,

@@ -23,7 +23,7 @@ from .described import ChangesAsked, KeysAsked, NewKey, Rotation, TeamsAsked
 from .fields import Key, Team, check_id
 from .format import digest_of, hint_of, make
 from .records import KEY, TEAM, KeyRow, TeamRow
-from .stores import Database
+from .stores import Store
 
 ASKED_CHARS_MAX: Final = 200
 S = TypeVar("S", bound=msgspec.Struct)
@@ -72,7 +72,7 @@ class Desk:
 
     # -- keys --------------------------------------------------------------------------------------
 
-    async def create_key(self, db: Database, wanted: NewKey, asked: str | None = None) -> Done:
+    async def create_key(self, db: Store, wanted: NewKey, asked: str | None = None) -> Done:
         """Make a key. asked: the request's Idempotency-Key."""
         fields = _fields(Key, wanted)
         made = _fingerprint({**fields, "id": wanted.id})
@@ -95,15 +95,15 @@ class Desk:
             await self._note(db, "create", KEY, id_, fields)
             return Done(201, {**await self._show(db, id_), "key": key})
 
-    async def list_keys(self, db: Database, asked: KeysAsked) -> Done:
+    async def list_keys(self, db: Store, asked: KeysAsked) -> Done:
         rows = await records.list_keys(db, asked.cursor, asked.limit + 1, asked.team)
         shown = [_shown(row) for row in rows[: asked.limit]]
         return Done(200, {"keys": shown, "next": _next(rows, asked.limit, "id", shown)})
 
-    async def get_key(self, db: Database, id_: str) -> Done:
+    async def get_key(self, db: Store, id_: str) -> Done:
         return Done(200, await self._show(db, id_))
 
-    async def update_key(self, db: Database, id_: str, patch: Mapping[str, Any]) -> Done:
+    async def update_key(self, db: Store, id_: str, patch: Mapping[str, Any]) -> Done:
         """Change some fields."""
         async with db.changing(tell=True):
             row = await self._live(db, id_)
@@ -113,7 +113,7 @@ class Desk:
             await self._note(db, "update", KEY, id_, _among(fields, patch))
             return Done(200, await self._show(db, id_))
 
-    async def rotate_key(self, db: Database, id_: str, rotation: Rotation) -> Done:
+    async def rotate_key(self, db: Store, id_: str, rotation: Rotation) -> Done:
         """Give a key a new secret."""
         async with db.changing(tell=True):
             await self._live(db, id_)
@@ -123,7 +123,7 @@ class Desk:
             await self._note(db, "rotate", KEY, id_, {"grace": rotation.grace})
             return Done(200, {**await self._show(db, id_), "key": key})
 
-    async def revoke_key(self, db: Database, id_: str) -> Done:
+    async def revoke_key(self, db: Store, id_: str) -> Done:
         """Revoke a key, for good; once more changes nothing."""
         async with db.changing(tell=True):
             row = await self._row(db, id_)
@@ -132,7 +132,7 @@ class Desk:
                 await self._note(db, "revoke", KEY, id_, {})
             return Done(200, await self._show(db, id_))
 
-    async def delete_key(self, db: Database, id_: str) -> Done:
+    async def delete_key(self, db: Store, id_: str) -> Done:
         async with db.changing(tell=True):
             row = await self._row(db, id_)
             await records.drop_key(db, id_)
@@ -141,7 +141,7 @@ class Desk:
 
     # -- teams -------------------------------------------------------------------------------------
 
-    async def create_team(self, db: Database, wanted: Team) -> Done:
+    async def create_team(self, db: Store, wanted: Team) -> Done:
         """Make a team; the same one again changes nothing."""
         fields = _fields(Team, wanted)
         async with db.changing(tell=True):
@@ -154,15 +154,15 @@ class Desk:
             await self._note(db, "create", TEAM, wanted.name, fields)
             return Done(201, await self._show_team(db, wanted.name))
 
-    async def list_teams(self, db: Database, asked: TeamsAsked) -> Done:
+    async def list_teams(self, db: Store, asked: TeamsAsked) -> Done:
         rows = await records.list_teams(db, asked.cursor, asked.limit + 1)
         shown = [_shown_team(row) for row in rows[: asked.limit]]
         return Done(200, {"teams": shown, "next": _next(rows, asked.limit, "name", shown)})
 
-    async def get_team(self, db: Database, name: str) -> Done:
+    async def get_team(self, db: Store, name: str) -> Done:
         return Done(200, await self._show_team(db, name))
 
-    async def update_team(self, db: Database, name: str, patch: Mapping[str, Any]) -> Done:
+    async def update_team(self, db: Store, name: str, patch: Mapping[str, Any]) -> Done:
         """Change some fields."""
         if patch.get("name", name) != name:
             raise Fault(400, "name: a team keeps its name; make another one")
@@ -173,7 +173,7 @@ class Desk:
             await self._note(db, "update", TEAM, name, _among(fields, patch))
             return Done(200, await self._show_team(db, name))
 
-    async def delete_team(self, db: Database, name: str) -> Done:
+    async def delete_team(self, db: Store, name: str) -> Done:
         async with db.changing(tell=True):
             row = await self._team(db, name)
             count = await records.count_keys(db, name)
@@ -183,7 +183,7 @@ class Desk:
             await self._note(db, "delete", TEAM, name, row.document)
             return Done(200, {"deleted": name})
 
-    async def list_changes(self, db: Database, asked: ChangesAsked) -> Done:
+    async def list_changes(self, db: Store, asked: ChangesAsked) -> Done:
         """What was done, the latest first."""
         before = int(asked.cursor) if asked.cursor.isdecimal() else 1 << 62
         rows = await records.list_changes(db, before, asked.limit + 1, asked.subject)
@@ -192,50 +192,50 @@ class Desk:
 
     # -- inner -------------------------------------------------------------------------------------
 
-    async def _new_secret(self, db: Database, id_: str) -> str:
+    async def _new_secret(self, db: Store, id_: str) -> str:
         key = make(self._prefix)
         await records.add_secret(db, id_, digest_of(key.encode()), hint_of(key))
         return key
 
     async def _note(
-        self, db: Database, what: str, kind: str, subject: str, details: Mapping[str, Any]
+        self, db: Store, what: str, kind: str, subject: str, details: Mapping[str, Any]
     ) -> None:
         await records.note_change(db, self._who, what, kind, subject, details)
 
-    async def _check_team(self, db: Database, fields: Mapping[str, Any]) -> None:
+    async def _check_team(self, db: Store, fields: Mapping[str, Any]) -> None:
         name = fields["team"]
         if name and await records.get_team(db, name) is None:
             raise Fault(404, f"team: there is no team {name}; make it first")
 
-    async def _row(self, db: Database, id_: str) -> KeyRow:
+    async def _row(self, db: Store, id_: str) -> KeyRow:
         row = await records.get_key(db, id_)
         if row is None:
             raise Fault(404, f"there is no key {id_[:100]}")
         return row
 
-    async def _live(self, db: Database, id_: str) -> KeyRow:
+    async def _live(self, db: Store, id_: str) -> KeyRow:
         row = await self._row(db, id_)
         if row.revoked_ms is not None:
             raise Fault(409, f"key {id_} was revoked, which is for good; make another one")
         return row
 
-    async def _team(self, db: Database, name: str) -> TeamRow:
+    async def _team(self, db: Store, name: str) -> TeamRow:
         row = await records.get_team(db, name)
         if row is None:
             raise Fault(404, f"there is no team {name[:100]}")
         return row
 
-    async def _show(self, db: Database, id_: str) -> dict[str, Any]:
+    async def _show(self, db: Store, id_: str) -> dict[str, Any]:
         return _shown(await self._row(db, id_))
 
-    async def _show_team(self, db: Database, name: str) -> dict[str, Any]:
+    async def _show_team(self, db: Store, name: str) -> dict[str, Any]:
         return _shown_team(await self._team(db, name))
 
 
 def _fields(type_: type[msgspec.Struct], wanted: msgspec.Struct) -> dict[str, Any]:
     """The fields that a type has, of a struct that may have more, as they are kept."""
     names = [field.name for field in msgspec.structs.fields(type_)]
-    return {name: msgspec.to_builtins(getattr(wanted, name)) for name in names} | {}
+    return {name: msgspec.to_builtins(getattr(wanted, name)) for name in names}
 
 
 def _patched(
@@ -264,9 +264,7 @@ def _check(check: Any, field: str, text: str) -> None:
         raise Fault(400, str(error)) from None
 
 
-def _next(
-    rows: list[Any], limit: int, name: str, shown: list[dict[str, Any]]
-) -> str | None:
+def _next(rows: list[Any], limit: int, name: str, shown: list[dict[str, Any]]) -> str | None:
     return str(shown[-1][name]) if len(rows) > limit else None
 
 

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from gateway import parse_rate
+from gateway import check_budget, parse_rate
 
 from .format import parse_digest
 
@@ -27,10 +27,6 @@ ID_WORDS: Final = "wanted up to 100 of A-Z a-z 0-9 _ . : @ -, beginning with a l
 LIST_MAX: Final = 100
 TEXT_MAX: Final = 200
 UNIX: Final = "unix"
-_BUDGET: Final = re.compile(
-    r"[0-9]{1,15}(?:\.[0-9]{1,9})? ?[kMG]? ?(?:USD|tokens?)(?: ?/ ?| per )"
-    r"(?:minute|min|hour|day|week|month|year)"
-)
 _REFERENCES: Final = ("env:", "file:")
 _LISTS: Final = (
     "gateways", "providers", "models", "denied_models", "paths", "rate_limits", "budgets", "tags",
@@ -62,7 +58,7 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         for text in self.rate_limits:
             _blame("rate_limits", parse_rate, text)
         for text in self.budgets:
-            _blame("budgets", _check_budget, text)
+            _blame("budgets", check_budget, text)
         for text in self.networks:
             _blame("networks", parse_network, text)
         if self.expires:
@@ -177,13 +173,6 @@ def _check_list(name: str, values: tuple[str, ...]) -> None:
         raise ValueError(f"{name}: wanted at most {LIST_MAX}")
     if not all(value and len(value) <= TEXT_MAX and value.isprintable() for value in values):
         raise ValueError(f"{name}: each is a printable text of 1 to {TEXT_MAX} characters")
-
-
-def _check_budget(text: str) -> None:
-    if _BUDGET.fullmatch(text) is None:
-        raise ValueError(
-            f'"{text}" is no budget; wanted such as "200 USD/month" or "1M tokens/day"'
-        )
 
 
 def _check_metadata(metadata: Mapping[str, Scalar]) -> None:

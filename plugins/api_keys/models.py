@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any, Final, Protocol
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 import orjson
 
 from gateway import CallerFault, Exchange, member_names
 
-from .grants import Grant
+from .grants import Grant, is_plain
 
 # Members of a body that say which model is meant; OpenRouter takes the first of `models` that is
 # up, and a batch holds whole requests.
@@ -49,9 +49,11 @@ def check_models(
 
     path: with query, as it goes to that provider. body: None where it was not read.
     """
+    if not is_plain(path.partition(b"?")[0].decode("latin-1")):
+        raise _fault("it may use plain paths only")
     dialect = provider.dialect_at(path)
     in_path = None if dialect is None else dialect.model(None, path)
-    names = [] if in_path is None else [in_path]
+    names = [] if in_path is None else [unquote(in_path)]
     names += _in_query(path)
     if body is None or body:
         names += _in_body(exchange, body, has_path=in_path is not None)

@@ -1,22 +1,15 @@
-"""Managed keys in PostgreSQL: any number of machines, which hear of a change at once (NOTIFY).
-
-asyncpg is imported here and nowhere else.
-"""
+"""Managed keys in PostgreSQL: any number of machines, which hear of a change at once (NOTIFY)."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
-import asyncpg
+from gateway import look_at_postgres, migrate_postgres
+from gateway.postgres import Postgres
 
-from gateway import SchemaFault, look_at_postgres, migrate_postgres
-
-from .stores import StoreAway
-
-CONNECT_S: Final = 5.0
 # A statement that takes longer has met a frozen server.
 COMMAND_S: Final = 2.0
 # How often to look where nothing was heard: a notice may be lost with its connection, and a server
@@ -29,68 +22,46 @@ _MIGRATION_LOCK: Final = 0x7765696B
 _CHANGE_LOCK: Final = 0x7765636B
 
 
-class PostgresDatabase:
-    """A `Database` over one connection, made again when it is lost."""
+class PostgresStore(Postgres):
+    """A `Store`."""
 
     def __init__(self, address: str) -> None:
-        self._address = address
-        self._db: asyncpg.Connection | None = None
+        settings = {"statement_timeout": f"{int(COMMAND_S * 1000)}"}
+        super().__init__(address, command_s=COMMAND_S, settings=settings)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._heard: asyncio.Event | None = None
+        self._heard = asyncio.Event()
+        self._listening: Any = None  # the connection that does
 
     async def check(self) -> None:
-        with _away():
-            db = await self._connected()
-            try:
-                await look_at_postgres(db, __package__, _SCHEMA)
-            finally:
-                await db.close(timeout=COMMAND_S)
+        async with self.connected() as db:
+            await look_at_postgres(db, __package__, _SCHEMA)
+        await self.close()
 
     async def open(self) -> None:
-        if self._db is not None and not self._db.is_closed():
-            return
-        with _away():
-            db = await self._connected()
-            try:
-                await migrate_postgres(db, __package__, _SCHEMA, _MIGRATION_LOCK)
-                self._loop, self._heard = asyncio.get_running_loop(), asyncio.Event()
-                await db.add_listener(CHANNEL, lambda *_: self._hear())
-                db.add_termination_listener(lambda *_: self._hear())
-            except BaseException:
-                db.terminate()
-                raise
-            self._db = db
-
-    async def close(self) -> None:
-        db, self._db = self._db, None
-        if db is not None:
-            db.terminate()  # nobody waits for a server that may be frozen
+        async with self.connected() as db:
+            if db is self._listening:
+                return
+            await migrate_postgres(db, __package__, _SCHEMA, _MIGRATION_LOCK)
+            self._loop = asyncio.get_running_loop()
+            await db.add_listener(CHANNEL, lambda *_: self._heard.set())
+            db.add_termination_listener(lambda *_: self._heard.set())
+            self._listening = db
 
     async def fetch(self, text: str, *values: object) -> Sequence[Sequence[Any]]:
-        with _away():
-            found: Sequence[Sequence[Any]] = await self.db.fetch(text, *values)
+        async with self.connected() as db:
+            found: Sequence[Sequence[Any]] = await db.fetch(text, *values)
             return found
 
     @contextlib.asynccontextmanager
     async def changing(self, *, tell: bool) -> AsyncIterator[None]:
-        with _away():
-            transaction = self.db.transaction()
-            await transaction.start()
-            try:
-                # One after the other, so that their numbers can be seen in their order.
-                await self.db.execute("SELECT pg_advisory_xact_lock($1)", _CHANGE_LOCK)
-                yield
-                if tell:
-                    await self.db.execute(f"NOTIFY {CHANNEL}")
-            except (StoreAway, *_TROUBLES):
-                raise  # nobody knows the connection's state: it will be let go of
-            except BaseException:
-                await transaction.rollback()
-                raise
-            await transaction.commit()
+        async with self.transaction() as db:
+            # One after the other, so that their numbers can be seen in their order.
+            await db.execute("SELECT pg_advisory_xact_lock($1)", _CHANGE_LOCK)
+            yield
+            if tell:
+                await db.execute(f"NOTIFY {CHANNEL}")
 
     async def news(self) -> None:
-        assert self._heard is not None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LOOK_S):
                 await self._heard.wait()
@@ -98,42 +69,4 @@ class PostgresDatabase:
 
     def poke(self) -> None:
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._hear)
-
-    @property
-    def db(self) -> asyncpg.Connection:
-        """The connection; `StoreAway` before `open`."""
-        if self._db is None:
-            raise StoreAway("postgresql: not connected")
-        return self._db
-
-    def _hear(self) -> None:
-        if self._heard is not None:
-            self._heard.set()
-
-    async def _connected(self) -> asyncpg.Connection:
-        return await asyncpg.connect(
-            self._address,
-            timeout=CONNECT_S,
-            command_timeout=COMMAND_S,
-            server_settings={"statement_timeout": f"{int(COMMAND_S * 1000)}"},
-        )
-
-
-_TROUBLES: Final = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # what a session that was ended in mid-call gives
-    OSError,
-    SchemaFault,
-    TimeoutError,
-)
-
-
-@contextlib.contextmanager
-def _away() -> Iterator[None]:
-    """Turn what asyncpg says into what our own understand."""
-    try:
-        yield
-    except _TROUBLES as error:
-        raise StoreAway(f"postgresql: {error or type(error).__name__}") from error
+            self._loop.call_soon_threadsafe(self._heard.set)

@@ -13,7 +13,7 @@ import orjson
 
 from gateway import now_ms
 
-from .stores import Database
+from .stores import Store
 
 KEY: Final = "key"
 TEAM: Final = "team"
@@ -76,7 +76,7 @@ _SECRETS: Final = "SELECT digest, key_id, hint, until_ms FROM api_secrets"
 _TEAMS: Final = "SELECT name, document, created_ms, updated_ms FROM api_teams"
 
 
-async def changes_since(db: Database, seq: int) -> Changes:
+async def changes_since(db: Store, seq: int) -> Changes:
     """What is different; everything for a number below 0."""
     last = int((await db.fetch("SELECT coalesce(max(seq), 0) FROM api_changes"))[0][0])
     if seq == last:
@@ -105,7 +105,7 @@ async def changes_since(db: Database, seq: int) -> Changes:
     return Changes(last, keys, teams, gone_keys, gone_teams)
 
 
-async def _everything(db: Database, seq: int) -> Changes:
+async def _everything(db: Store, seq: int) -> Changes:
     teams = [_team(row) for row in await db.fetch(_TEAMS)]
     keys = _keys(await db.fetch(_KEYS), await db.fetch(_SECRETS))
     return Changes(
@@ -113,52 +113,50 @@ async def _everything(db: Database, seq: int) -> Changes:
     )
 
 
-async def get_key(db: Database, id_: str) -> KeyRow | None:
+async def get_key(db: Store, id_: str) -> KeyRow | None:
     """A key by its id."""
     found = await db.fetch(f"{_KEYS} WHERE id = $1", id_)
     secrets = await db.fetch(f"{_SECRETS} WHERE key_id = $1", id_)
     return next(iter(_keys(found, secrets)), None)
 
 
-async def get_asked(db: Database, asked: str) -> KeyRow | None:
+async def get_asked(db: Store, asked: str) -> KeyRow | None:
     """A key by the Idempotency-Key of the request that made it."""
     found = await db.fetch("SELECT id FROM api_keys WHERE asked = $1", asked)
     return await get_key(db, found[0][0]) if found else None
 
 
-async def get_team(db: Database, name: str) -> TeamRow | None:
+async def get_team(db: Store, name: str) -> TeamRow | None:
     """A team by its name."""
     found = await db.fetch(f"{_TEAMS} WHERE name = $1", name)
     return _team(found[0]) if found else None
 
 
-async def list_keys(db: Database, after: str, limit: int, team: str | None) -> list[KeyRow]:
+async def list_keys(db: Store, after: str, limit: int, team: str | None) -> list[KeyRow]:
     """Keys in the order of their ids, those behind one; of a team, or all."""
     text = f"{_KEYS} WHERE id > $1 AND ($3 = '' OR team = $3) ORDER BY id LIMIT $2"
     found = await db.fetch(text, after, limit, team or "")
     ids = [row[0] for row in found]
     if not ids:
         return []
-    secrets = await db.fetch(
-        f"{_SECRETS} WHERE key_id >= $1 AND key_id <= $2", min(ids), max(ids)
-    )
+    secrets = await db.fetch(f"{_SECRETS} WHERE key_id >= $1 AND key_id <= $2", min(ids), max(ids))
     return _keys(found, secrets)
 
 
-async def list_teams(db: Database, after: str, limit: int) -> list[TeamRow]:
+async def list_teams(db: Store, after: str, limit: int) -> list[TeamRow]:
     """Teams in the order of their names, those behind one."""
     text = f"{_TEAMS} WHERE name > $1 ORDER BY name LIMIT $2"
     return [_team(row) for row in await db.fetch(text, after, limit)]
 
 
-async def count_keys(db: Database, team: str) -> int:
+async def count_keys(db: Store, team: str) -> int:
     """How many keys a team has."""
     found = await db.fetch("SELECT count(*) FROM api_keys WHERE team = $1", team)
     return int(found[0][0])
 
 
 async def add_key(
-    db: Database, id_: str, document: Mapping[str, Any], asked: str | None, made: bytes
+    db: Store, id_: str, document: Mapping[str, Any], asked: str | None, made: bytes
 ) -> None:
     """Take a new key, without a secret yet."""
     now = now_ms()
@@ -166,12 +164,12 @@ async def add_key(
     await db.fetch(text, id_, document["team"], _json(document), now, now, asked, made)
 
 
-async def add_secret(db: Database, key_id: str, digest: bytes, hint: str) -> None:
+async def add_secret(db: Store, key_id: str, digest: bytes, hint: str) -> None:
     """Take a key's new secret."""
     await db.fetch("INSERT INTO api_secrets VALUES ($1, $2, $3, NULL)", digest, key_id, hint)
 
 
-async def end_secrets(db: Database, key_id: str, until_ms: int) -> None:
+async def end_secrets(db: Store, key_id: str, until_ms: int) -> None:
     """Let the secrets of a key end then, unless they end earlier; those that have ended go."""
     await db.fetch(
         "UPDATE api_secrets SET until_ms = $2 WHERE key_id = $1 "
@@ -179,50 +177,48 @@ async def end_secrets(db: Database, key_id: str, until_ms: int) -> None:
         key_id,
         until_ms,
     )
-    await db.fetch(
-        "DELETE FROM api_secrets WHERE key_id = $1 AND until_ms <= $2", key_id, now_ms()
-    )
+    await db.fetch("DELETE FROM api_secrets WHERE key_id = $1 AND until_ms <= $2", key_id, now_ms())
 
 
-async def set_key(db: Database, id_: str, document: Mapping[str, Any]) -> None:
+async def set_key(db: Store, id_: str, document: Mapping[str, Any]) -> None:
     """Give a key other fields."""
     text = "UPDATE api_keys SET document = $2, team = $3, updated_ms = $4 WHERE id = $1"
     await db.fetch(text, id_, _json(document), document["team"], now_ms())
 
 
-async def set_revoked(db: Database, id_: str) -> None:
+async def set_revoked(db: Store, id_: str) -> None:
     """Revoke a key, for good."""
     now = now_ms()
     text = "UPDATE api_keys SET revoked_ms = $2, updated_ms = $3 WHERE id = $1"
     await db.fetch(text, id_, now, now)
 
 
-async def drop_key(db: Database, id_: str) -> None:
+async def drop_key(db: Store, id_: str) -> None:
     """Delete a key and all that belongs to it; what was done to it stays in `api_changes`."""
     await db.fetch("DELETE FROM api_secrets WHERE key_id = $1", id_)
     await db.fetch("DELETE FROM api_uses WHERE key_id = $1", id_)
     await db.fetch("DELETE FROM api_keys WHERE id = $1", id_)
 
 
-async def add_team(db: Database, name: str, document: Mapping[str, Any]) -> None:
+async def add_team(db: Store, name: str, document: Mapping[str, Any]) -> None:
     """Take a new team."""
     now = now_ms()
     await db.fetch("INSERT INTO api_teams VALUES ($1, $2, $3, $4)", name, _json(document), now, now)
 
 
-async def set_team(db: Database, name: str, document: Mapping[str, Any]) -> None:
+async def set_team(db: Store, name: str, document: Mapping[str, Any]) -> None:
     """Give a team other fields."""
     text = "UPDATE api_teams SET document = $2, updated_ms = $3 WHERE name = $1"
     await db.fetch(text, name, _json(document), now_ms())
 
 
-async def drop_team(db: Database, name: str) -> None:
+async def drop_team(db: Store, name: str) -> None:
     """Delete a team."""
     await db.fetch("DELETE FROM api_teams WHERE name = $1", name)
 
 
 async def note_change(
-    db: Database, who: str, what: str, kind: str, subject: str, details: Mapping[str, Any]
+    db: Store, who: str, what: str, kind: str, subject: str, details: Mapping[str, Any]
 ) -> None:
     """Say who did what, in the transaction that does it. details: never a secret."""
     await db.fetch(
@@ -238,7 +234,7 @@ async def note_change(
 
 
 async def list_changes(
-    db: Database, before: int, limit: int, subject: str | None
+    db: Store, before: int, limit: int, subject: str | None
 ) -> list[dict[str, Any]]:
     """What was done, the latest first: up to a number, to one key or team or to all."""
     found = await db.fetch(
@@ -254,7 +250,7 @@ async def list_changes(
     ]
 
 
-async def add_uses(db: Database, uses: Mapping[str, tuple[int, int]]) -> None:
+async def add_uses(db: Store, uses: Mapping[str, tuple[int, int]]) -> None:
     """Add to what is known of keys' use: by id, how often and when last."""
     for id_, (count, used_ms) in uses.items():
         await db.fetch(

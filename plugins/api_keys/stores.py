@@ -1,37 +1,32 @@
-"""Where managed keys are kept: what a database has to do, and how one is chosen.
+"""What a database of managed keys has to do.
 
-The same SQL goes to SQLite and to PostgreSQL, with `$1` for values; what differs is in `.sqlite`
-and `.postgres`: connecting, transactions, and how one hears that something has changed.
+The same SQL goes to SQLite and to PostgreSQL, with `$1` for values (`.records`); what differs is in
+`.sqlite` and `.postgres`: connecting, transactions, and how one hears that something has changed.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
-from gateway import StartError
+from gateway import open_store
 
 SQLITE_FILE: Final = "keys.db"
 NONE: Final = "none"
 
 
-class StoreAway(Exception):
-    """The store cannot do it now; the text says why. Trying again may help."""
-
-
-class Database(Protocol):
-    """Every method may raise `StoreAway`. All are called by one event loop, and may hold up its
-    thread; `poke` by any.
+class Store(Protocol):
+    """Every method may raise `StoreAway` and `StoreRefused`. All are called by one event loop, and
+    may hold up its thread; `poke` by any.
     """
 
     async def check(self) -> None:
         """See whether `open` would do, and change nothing."""
 
     async def open(self) -> None:
-        """Connect, and bring the schema up to date. Does nothing where it is open."""
+        """Connect, and bring the schema up to date; nothing where that is done."""
 
     async def close(self) -> None:
         """Let go of the connection; the next `open` makes another."""
@@ -52,25 +47,9 @@ class Database(Protocol):
         """End the wait in `news`."""
 
 
-def opened(address: str, state: Path) -> Database:
-    """The database of an address, not connected yet. StartError for one that nobody knows.
+def opened(address: str, state: Path) -> Store:
+    """The store of an address, not connected yet. StartError for one that nobody knows.
 
     address: "sqlite" for a file in the state directory, or "postgresql://user@host/database".
     """
-    if address == "sqlite":
-        from .sqlite import SqliteDatabase  # noqa: PLC0415 - only the one that is used is imported
-
-        return SqliteDatabase(state / SQLITE_FILE)
-    if address.startswith(("postgresql://", "postgres://")):
-        try:
-            module = importlib.import_module(".postgres", __package__)
-        except ImportError as error:
-            raise StartError(
-                f"api_keys: {error.name} is not installed, which PostgreSQL needs; "
-                'pip install "weir[postgres]"'
-            ) from error
-        return cast("Database", module.PostgresDatabase(address))
-    raise StartError(
-        f'api_keys: store = "{address.partition(":")[0]}...": wanted "sqlite", '
-        '"postgresql://user@host/database", or "none"'
-    )
+    return cast("Store", open_store(address, state / SQLITE_FILE, __package__))

@@ -14,13 +14,13 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
-from gateway import get_logger
+from gateway import StoreAway, get_logger
 
 from .book import Book, Update
 from .grants import Grant
 from .keyring import Ring
 from .records import add_uses, changes_since
-from .stores import Database, StoreAway
+from .stores import Store
 
 log = get_logger("api_keys")
 
@@ -41,7 +41,7 @@ class Watcher:
     """
 
     def __init__(
-        self, watched: Database, worked: Database, *, flush_s: float = FLUSH_S, ask_s: float = ASK_S
+        self, watched: Store, worked: Store, *, flush_s: float = FLUSH_S, ask_s: float = ASK_S
     ) -> None:
         self.ring: Ring = {}
         self.is_lost = False
@@ -74,7 +74,7 @@ class Watcher:
             self._loop.call_soon_threadsafe(self._loop.stop)
         self._worker.join(STOP_S)
 
-    async def ask(self, work: Callable[[Database], Coroutine[Any, Any, T]]) -> T:
+    async def ask(self, work: Callable[[Store], Coroutine[Any, Any, T]]) -> T:
         """Have the thread do something with the store; `StoreAway` where it cannot."""
         future = asyncio.run_coroutine_threadsafe(self._done(work), self._loop)
         try:
@@ -85,7 +85,7 @@ class Watcher:
 
     # -- on the thread -----------------------------------------------------------------------------
 
-    async def _done(self, work: Callable[[Database], Coroutine[Any, Any, T]]) -> T:
+    async def _done(self, work: Callable[[Store], Coroutine[Any, Any, T]]) -> T:
         async with self._lock:
             try:
                 await self._worked.open()
@@ -148,7 +148,7 @@ class Watcher:
         if not fresh:
             return
 
-        async def work(db: Database) -> None:
+        async def work(db: Store) -> None:
             async with db.changing(tell=False):
                 await add_uses(db, fresh)
 

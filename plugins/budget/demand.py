@@ -108,7 +108,9 @@ def demand_of(exchange: Exchange) -> Demand | None:
         if not _RARE.isdisjoint(document):
             output, answers = _output(document)
         tier = document.get("service_tier")
-        if type(tier) is not str:
+        if document.get("speed") == "fast":  # Anthropic's, in place of a tier
+            tier = "fast"
+        elif type(tier) is not str:
             tier = None
         kind = kind_of(path)
         if output is None and kind == PICTURES:

@@ -86,8 +86,8 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
         if (self.unpriced == "tokens") != (self.token_price is not None):
             raise ValueError(
-                f'token_price: of the rule {self.name}: it goes with unpriced = "tokens"; set both, '
-                "such as token_price = { input = 3, output = 15 }, or neither"
+                f'token_price: of the rule {self.name}: it goes with unpriced = "tokens"; set '
+                "both, such as token_price = { input = 3, output = 15 }, or neither"
             )
         if self.stop_in_flight and not self.hard:
             raise ValueError(

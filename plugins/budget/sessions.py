@@ -17,6 +17,7 @@ from gateway import Exchange, Usage, get_logger, may_tell, read_usage
 from .demand import Demand
 from .holds import Note
 from .reserving import Desk
+from .rules import Limit
 
 log = get_logger("budget")
 
@@ -61,15 +62,21 @@ class Session:
             return
         if direction != "down":
             if self._model is None and b'"model"' in data:
-                self._learn(orjson.loads(data))
+                self._learn(_decoded(data))
             return
         ends_turn = b'"turnComplete"' in data
         if not (ends_turn or may_tell(data) or b'"session"' in data):
             return
-        document = orjson.loads(data)
+        document = _decoded(data)
         if isinstance(document, dict):
             self._read(document)
         self._turn_is_over = self._turn_is_over or ends_turn
+
+    def failed(self, _: Exception) -> None:
+        """Its messages are shown no more. What cannot be counted is no session for a hard rule."""
+        hard = next((hold.limit for hold in self._note.holds if hold.limit.hard), None)
+        if hard is not None:
+            self._end(hard)
 
     def _learn(self, document: Any) -> None:
         """See which model a caller asks for: Gemini's setup says it, and what asks for an answer of
@@ -125,7 +132,18 @@ class Session:
         demand = Demand(self._model or "", self._context * answers, None, None, answers)
         spent_up = self._desk.renew(self._exchange, self._note, used, demand)
         if spent_up is not None:
-            self._is_over = True
-            log.warning("session_stopped", id=self._exchange.id, budget=spent_up.name)
-            # Not from within: the frames of this slice are still being read.
-            asyncio.get_running_loop().call_soon(self._exchange.stop)
+            self._end(spent_up)
+
+    def _end(self, limit: Limit) -> None:
+        self._is_over = True
+        log.warning("session_stopped", id=self._exchange.id, budget=limit.name)
+        # Not from within: the frames of this slice are still being read.
+        asyncio.get_running_loop().call_soon(self._exchange.stop)
+
+
+def _decoded(data: bytes) -> Any:
+    """A message, or None for one that is no JSON: to raise would be to look away for good."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None

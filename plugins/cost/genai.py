@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
 
-from .names import AUDIO_MS_MIN, FREE_CACHE, GENAI, variants
+from .corrections import corrected
+from .names import AUDIO_MS_MIN, FREE_CACHE, GENAI, WORKDAY_PEAKS, variants
 from .prices import LANES, Price, Rates, decimal_of, picos, rates_of
 
 # The package's keys: our name, and how many the price is for.
@@ -42,6 +43,7 @@ _KEYS: Final = {
 _FREE: Final = ":free"
 # A machine's clock may be set while we count on another: look again so often at least.
 _AGAIN_S_MAX: Final = 3600.0
+_SATURDAY: Final = 5
 _COMPACT_DATE: Final = re.compile(r"(-)(20\d{2})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?=-|:|$)")
 
 Clause = list[Any]
@@ -95,12 +97,14 @@ class Book:
         listed = self._file.providers.get(name)
         if listed is None:
             return None
-        listings = [_models(self._file.providers[one]) for one in (name, *listed.fallback)]
+        owners = (name, *listed.fallback)
+        listings = [_models(self._file.providers[one]) for one in owners]
         for model in models:
             for variant in variants(model):
                 found = _match(listings, variant)
                 if found is not None:
-                    return self._price(provider, *found)
+                    known, at = found
+                    return self._price(provider, known, owners[at], is_own=at == 0)
         return None
 
     def names(self, provider: str | None = None) -> list[str]:
@@ -113,22 +117,26 @@ class Book:
             for model in _models(listed)
         ]
 
-    def _price(self, provider: str, known: Known, is_own: bool) -> Price | None:
+    def _price(self, provider: str, known: Known, owner: str, *, is_own: bool) -> Price | None:
+        """owner: the provider there whose model it is."""
         now = self._now()
         prices = msgspec.json.decode(known.prices, type=list[tuple[When | None, Sheet]])
         variants = msgspec.json.decode(known.variants, type=list[tuple[dict[str, str], Any, Sheet]])
-        usual = _usual(prices, now)
+        over = WORKDAY_PEAKS.get(owner, ()) if now.weekday() >= _SATURDAY else ()
+        said = _usual([one for one in prices if not _is_daily(one[0], over)], now)
+        usual = corrected(owner, known.id, said)
+        source = self.source if usual == said else f"{self.source}, corrected"
         if not usual and known.id.endswith(_FREE):
             usual = {"input_mtok": "0", "output_mtok": "0"}
         free = provider in FREE_CACHE
-        price = _made(usual, self.source, free)
+        price = _made(usual, source, free)
         if price is None:
             return None
         made = {}
         for lane in LANES if is_own else ():
             own = _variant(variants, lane, now)
             if own:
-                made[lane] = _made(usual | own, self.source, free) or price
+                made[lane] = _made(usual | own, source, free) or price
         times = [when for when, _ in prices] + [when for _, when, _ in variants]
         waits = [wait for when in times if when and (wait := _changes_after(when, now)) is not None]
         until = None
@@ -144,13 +152,13 @@ def _models(listed: Listed) -> list[Known]:
     return msgspec.json.decode(listed.models, type=list[Known])
 
 
-def _match(listings: list[list[Known]], model: str) -> tuple[Known, bool] | None:
-    """The model of that name, and whether it is the provider's own: of the first list."""
+def _match(listings: list[list[Known]], model: str) -> tuple[Known, int] | None:
+    """The model of that name, and the list it is in: the provider's own is the first."""
     for written in dict.fromkeys((model, _COMPACT_DATE.sub(r"\1\2-\3-\4", model))):
         for at, listing in enumerate(listings):
             for known in listing:
                 if fits(known.match, written):
-                    return known, at == 0
+                    return known, at
     return None
 
 
@@ -185,12 +193,18 @@ def _variant(
     variants: list[tuple[dict[str, str], When | None, Sheet]], lane: str, now: datetime
 ) -> Sheet:
     """What a lane has of its own: of each key the first that holds."""
-    context = {"processing" if lane == "batch" else "service_tier": lane}
+    # Anthropic's fast mode is a speed there, OpenAI's a tier.
+    context = {"processing": lane} if lane == "batch" else {"service_tier": lane, "speed": lane}
     own: Sheet = {}
     for wanted, when, sheet in variants:
         if wanted.items() <= context.items() and (when is None or _holds(when, now)):
             own = sheet | own
     return own
+
+
+def _is_daily(when: When | None, hours: Container[tuple[int, int]]) -> bool:
+    """Whether a condition is one of these hours of each day."""
+    return when is not None and when[0] == "daily" and tuple(when[1:]) in hours
 
 
 def _holds(when: When, now: datetime) -> bool:

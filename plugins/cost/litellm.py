@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from .names import FREE_CACHE, LITELLM, variants
+from .names import AUDIO_MS_MIN, FREE_CACHE, LITELLM, variants
 from .prices import Price, decimal_of, picos, price_of
 
 # Its keys, all dollars for one, and our names. A picture's price counts where pictures are counted,
@@ -39,9 +39,13 @@ _KEYS: Final = {
     "input_cost_per_image": "image",
     "output_cost_per_image": "image",
 }
+_TOKENS: Final = frozenset(name for key, name in _KEYS.items() if "_token" in key)
 _PER_SECOND: Final = ("input_cost_per_second", "input_cost_per_audio_per_second")
 _ABOVE: Final = re.compile(r"^(.+)_above_(\d+)k_tokens$")
 _LANES: Final = {"_batches": "batch", "_flex": "flex", "_priority": "priority"}
+# What a provider calls its own: for Anthropic's fast mode the factor of each token's price.
+_OWN: Final = "provider_specific_entry"
+_FAST: Final = "fast"
 _SEARCH: Final = "search_context_cost_per_query"
 # Their own words for how much is read in a search; nobody says which one it was.
 _SEARCH_SIZES: Final = ("medium", "low", "high")
@@ -135,10 +139,11 @@ def _price(row: Mapping[str, Any], source: str, provider: str) -> Price | None:
     if base and provider in FREE_CACHE:
         base.setdefault("cache_read", 0)
     price = price_of(base, tiers, sheet, source)
+    if price is None:
+        return None
     most = row.get("max_output_tokens")
-    if price is None or type(most) is not int or most <= 0:
-        return price
-    return msgspec.structs.replace(price, output_max=most)
+    known = {"output_max": most} if type(most) is int and most > 0 else {}
+    return msgspec.structs.replace(price, audio_ms_min=AUDIO_MS_MIN.get(provider, 0), **known)
 
 
 def _sheet(row: Mapping[str, Any]) -> Sheet:
@@ -166,7 +171,21 @@ def _sheet(row: Mapping[str, Any]) -> Sheet:
             usual["web_search"] = price
     for above, tier in _ranges(row.get("tiered_pricing")):
         sheet[""].setdefault(above, {}).update(tier)
+    factor = _factor(row.get(_OWN))
+    if factor is not None:
+        sheet[_FAST] = {above: _times(prices, factor) for above, prices in sheet[""].items()}
     return sheet
+
+
+def _factor(own: object) -> Decimal | None:
+    value = own.get(_FAST) if isinstance(own, dict) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        return None
+    return decimal_of(value)
+
+
+def _times(prices: Mapping[str, int], factor: Decimal) -> dict[str, int]:
+    return {name: int(price * factor) for name, price in prices.items() if name in _TOKENS}
 
 
 def _parsed(key: str) -> tuple[str, int, str]:

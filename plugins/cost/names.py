@@ -55,11 +55,16 @@ LITELLM: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "grok": (("xai/",), ("xai",)),
     "fal": (("fal_ai/",), ("fal_ai",)),
 }
-# What Cohere took from its cache it neither bills nor counts as input.
+# Cohere bills its `billed_units`; what it took from its cache stands beside them and costs nothing
+# (https://docs.cohere.com/v2/docs/how-does-cohere-pricing-work, 2026-11).
 FREE_CACHE: Final = frozenset({"cohere"})
 # A sound of Groq's is billed as 10 seconds where it is shorter
 # (https://console.groq.com/docs/speech-to-text, 2026-11).
 AUDIO_MS_MIN: Final = {"groq": 10_000}
+# Dearer hours that are those of working days, as genai-prices writes them, which knows no days of
+# the week: minutes in UTC. Which days are holidays in China is not known here either: then the
+# dearer price counts (https://api-docs.deepseek.com/quick_start/pricing, 2026-11).
+WORKDAY_PEAKS: Final = {"deepseek": ((60, 240), (360, 600))}
 
 _PATH: Final = re.compile(r"^(?:.*[/:])?(?:models|foundation-model|inference-profile)/")
 _REGION: Final = re.compile(r"^(?:us-gov|us|eu|apac|au|jp|ca|global)\.(?=[a-z0-9]+\.)")

@@ -90,7 +90,7 @@ class Plugin:
         known = verifier.recall(digest)
         if known is not None:
             known.identify(exchange)
-            consume(exchange, shown)
+            consume(exchange, shown, verifier.owns)
             return None
         try:
             token = verifier.examine(shown)
@@ -191,7 +191,7 @@ def _take(exchange: Exchange, verifier: Verifier, token: Token, key: Key, shown:
     except Refused as refused:
         raise _refusal(refused) from None
     known.identify(exchange)
-    consume(exchange, shown)
+    consume(exchange, shown, verifier.owns)
 
 
 def _refusal(refused: Refused) -> CallerFault:

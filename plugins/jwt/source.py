@@ -37,7 +37,8 @@ BACK_OFF_MAX_S: Final = 60.0
 
 class Source:
     """One place of keys. keys: those in force; None before the first reading, and once the last is
-    too old. place: a URL, or "file:/path". read: makes keys of its bytes.
+    too old. place: a URL, or "file:/path". read: makes keys of its bytes. try_s, again_s: see the
+    constants.
     """
 
     def __init__(
@@ -48,6 +49,8 @@ class Source:
         ca_file: str,
         refresh_ns: int,
         stale_ns: int,
+        try_s: float = TRY_S,
+        again_s: float = AGAIN_S,
     ) -> None:
         self.keys: KeySet | None = None
         self.place = place
@@ -57,6 +60,8 @@ class Source:
             self._trust = ssl.create_default_context(cafile=Path(ca_file).expanduser())
         self._refresh_ns = refresh_ns
         self._stale_ns = stale_ns
+        self._try_s = try_s
+        self._again_s = again_s
         self._read_ns = 0  # when it succeeded
         self._tried_ns: int | None = None
         self._trying: asyncio.Task[None] | None = None
@@ -88,13 +93,13 @@ class Source:
         if trying is not None and not trying.done():
             return trying
         tried_ns = self._tried_ns
-        if tried_ns is not None and time.monotonic_ns() - tried_ns < AGAIN_S * 1e9:
+        if tried_ns is not None and time.monotonic_ns() - tried_ns < self._again_s * 1e9:
             return None
         return self._begin()
 
     async def load(self) -> None:
         """Read once. OSError, ValueError, TimeoutError or aiohttp.ClientError where that fails."""
-        async with asyncio.timeout(TRY_S):
+        async with asyncio.timeout(self._try_s):
             text = await self._text()
         keys = self._read(text)
         if self.keys is None or self.keys.digest != keys.digest:
@@ -143,7 +148,7 @@ class Source:
         if self.place.startswith(FILE):
             return _bounded(await asyncio.to_thread(_head_of, self.place.removeprefix(FILE)))
         headers = {"Accept": "application/jwk-set+json, application/json"}
-        timeout = aiohttp.ClientTimeout(total=TRY_S)
+        timeout = aiohttp.ClientTimeout(total=self._try_s)
         # A session of its own each time: it is needed every few minutes.
         async with (
             aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session,

@@ -78,6 +78,14 @@ class Verifier:
         self._remember(digest, int(token.claims["exp"] * 1000) + self._skew_ms, known)
         return known
 
+    def owns(self, shown: bytes) -> bool:
+        """Whether a credential is a token of this issuer for this gateway, good or not."""
+        try:
+            claims = parse(shown).claims
+        except Refused:
+            return False
+        return claims.get("iss") == self._issuer and self._is_for_us(claims)
+
     # -- inner -------------------------------------------------------------------------------------
 
     def _remember(self, digest: bytes, until_ms: int, known: Known) -> None:
@@ -93,7 +101,7 @@ class Verifier:
         """RFC 7519 section 4.1, and RFC 8725 sections 3.8 and 3.9."""
         if claims.get("iss") != self._issuer:
             raise Refused("it is from another issuer")
-        if self._audiences and not any(name in self._audiences for name in _audiences(claims)):
+        if not self._is_for_us(claims):
             raise Refused("it is made out to somebody else")
         now_s, skew_s = now_ms() / 1000, self._skew_ms / 1000
         expires = _time(claims, "exp")
@@ -105,6 +113,10 @@ class Verifier:
             begins = _time(claims, name)
             if begins is not None and now_s < begins - skew_s:
                 raise Refused("it is not valid yet")
+
+    def _is_for_us(self, claims: Mapping[str, Any]) -> bool:
+        wanted = self._audiences
+        return not wanted or any(name in wanted for name in _audiences(claims))
 
 
 def _audiences(claims: Mapping[str, Any]) -> list[str]:

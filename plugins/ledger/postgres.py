@@ -200,7 +200,7 @@ async def _billed_before(db: asyncpg.Connection, entry: Entry, bill: Bill) -> uu
     if said == "INSERT 0 1":
         return None
     first, reported = await db.fetchrow(
-        "SELECT id, reported FROM billed WHERE provider = $1 AND response_id = $2 FOR UPDATE",
+        "SELECT id, reported FROM billed WHERE provider = $1 AND response_id = $2",
         bill.provider,
         bill.response_id,
     )
@@ -219,13 +219,21 @@ async def _told_again(
         better = corrected(entry, bill, Entry(earlier.bytes, text.encode()))
     if better is None:
         return without(entry, bill, str(earlier))
-    await db.execute(
-        "UPDATE billed SET id = $3, reported = true WHERE provider = $1 AND response_id = $2",
-        bill.provider,
-        bill.response_id,
+    # Another gateway may be at it: the first one's is the correction.
+    answer = bill.provider, bill.response_id
+    said = await db.execute(
+        "UPDATE billed SET id = $3, reported = true "
+        "WHERE provider = $1 AND response_id = $2 AND id = $4",
+        *answer,
         uuid.UUID(bytes=entry.id),
+        earlier,
     )
-    return better
+    if said == "UPDATE 1":
+        return better
+    theirs = await db.fetchval(
+        "SELECT id FROM billed WHERE provider = $1 AND response_id = $2", *answer
+    )
+    return without(entry, bill, str(theirs or earlier))
 
 
 def _without_nul(entry: Entry) -> Entry:

@@ -11,6 +11,8 @@ import orjson
 
 from gateway import PROVIDER_ERROR
 
+from .facts import Facts, Used, facts_in
+
 ORPHANED: Final = "orphaned"
 HOUR_MS: Final = 3_600_000
 COUNTERS: Final = ("fresh_input", "cache_read", "cache_write", "output_text", "output_reasoning")
@@ -53,41 +55,7 @@ class Damaged(ValueError):
     """A line that is no record; the text says why."""
 
 
-class Used(msgspec.Struct, gc=False):
-    """What sums and bills want to know of an attempt."""
-
-    n: int | None = None
-    provider: str | None = None
-    fresh_input: int | None = None
-    cache_read: int | None = None
-    cache_write: int | None = None
-    output_text: int | None = None
-    output_reasoning: int | None = None
-    cost_nanousd: int | None = None
-    estimated: bool = False
-    reported: bool = False
-    response_id: str | None = None
-
-
-class Facts(msgspec.Struct, gc=False):
-    """What sums and bills want to know of an exchange; nobody else needs an entry decoded."""
-
-    id: str
-    path: str | None = None
-    gateway: str | None = None
-    key: str | None = None
-    team: str | None = None
-    user: str | None = None
-    provider: str | None = None
-    model: str | None = None
-    outcome: str | None = None
-    duration_us: int | None = None
-    bytes_sent: int | None = None
-    attempts: tuple[Used, ...] = ()
-
-
 _NO_ATTEMPT: Final = (Used(),)
-_facts_in: Final = msgspec.json.Decoder(Facts).decode
 # How `gateway.entry` begins an opening.
 OPENS: Final = b'{"open":'
 _UNREADABLE: Final = (ValueError, KeyError, TypeError, AttributeError, msgspec.MsgspecError)
@@ -116,7 +84,7 @@ class Entry:
     @property
     def facts(self) -> Facts:
         if self._facts is None:
-            self._facts = _facts_in(self.text)
+            self._facts = facts_in(self.text)
         return self._facts
 
     @property
@@ -158,7 +126,7 @@ def record_of(line: bytes) -> Entry | Opening | None:
             return Opening(document["open"], int(document["n"]), document)
         if not text.isascii():
             text.decode()  # what the decoder skips it does not check
-        facts = _facts_in(text)
+        facts = facts_in(text)
         return Entry(_bytes_of(facts.id), text, facts)
     except _UNREADABLE as error:
         raise Damaged(f"{error!r}: {text[:100]!r}") from error

@@ -31,7 +31,7 @@ from gateway import (
 
 from .checking import check_needs, faults_of
 from .fields import Names, add_fields
-from .holds import Note, Ready, surplus
+from .holds import Note, Ready, backs
 from .memory import Crowded, Memory, Refused
 from .refusing import crowded, lost, refusal
 from .reporting import Report
@@ -176,12 +176,8 @@ class Plugin:
     @hookimpl
     def settle(self, exchange: Exchange) -> None:
         note = exchange.notes.get(NAME)
-        if note is None:
-            return
-        holds, note.holds = note.holds, []
-        for hold in holds:
-            back = surplus(exchange, hold)
-            if back:
+        if note is not None:
+            for hold, back in backs(exchange, note):
                 self.memory.give(hold, back)
 
     # -- inner -------------------------------------------------------------------------------------
@@ -281,15 +277,13 @@ class _Sharing(Plugin):
         note = exchange.notes.get(NAME)
         if note is None:
             return
-        holds, note.holds = note.holds, []
-        backs = []
-        for hold in holds:
-            back = surplus(exchange, hold)
-            if back and hold.counter is not None:
+        theirs = []
+        for hold, back in backs(exchange, note):
+            if hold.counter is not None:
                 self.memory.give(hold, back)
-            elif back:
-                backs.append((hold, back))
-        self.shared.give(note, backs)
+            else:
+                theirs.append((hold, back))
+        self.shared.give(note, theirs)
 
     async def _ask(
         self, exchange: Exchange, note: Note, limits: Iterable[Limit], provider: str | None

@@ -52,16 +52,16 @@ def demand_of(exchange: Exchange) -> tuple[int, int | None]:
     if exchange.method != b"POST":
         return 0, 0
     body = exchange.body
-    bare = exchange.path.partition(b"?")[0]
-    output = 0 if bare.endswith(_SILENT) else None
-    if body is None:
-        return _unread(exchange), output
-    if output is None:
+    output: int | None = None
+    if body is not None:
         document = exchange.document
         if type(document) is dict:
-            most = _count(document.get("max_tokens"))
-            output = most if _RARE.isdisjoint(document) else _rare(document, most)
-    return estimate_input(body), output
+            output = _count(document.get("max_tokens"))
+            if not _RARE.isdisjoint(document):
+                output = _rare(document, output)
+    if output is None and exchange.path.partition(b"?")[0].endswith(_SILENT):
+        output = 0
+    return (_unread(exchange) if body is None else estimate_input(body)), output
 
 
 def _rare(document: dict[str, Any], most: int | None) -> int | None:
@@ -80,6 +80,8 @@ def _rare(document: dict[str, Any], most: int | None) -> int | None:
 
 
 def _count(value: object) -> int | None:
+    if type(value) is float and 0 < value < float("inf"):
+        value = int(value)  # what does not fit into 64 bits is read as one, too
     return min(value, _MOST_TOKENS) if type(value) is int and value > 0 else None
 
 

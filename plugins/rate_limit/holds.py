@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from gateway import Exchange, Subject, Usage
+from gateway import CACHED, Attempt, Exchange, Subject
 
 from .demand import demand_of
 from .rules import INPUT, OUTPUT, Limit
@@ -91,8 +91,28 @@ class Note(msgspec.Struct, gc=False):
             self.tokens = hold
 
 
-def surplus(exchange: Exchange, hold: Hold) -> int:
-    """What an ended exchange gives back of a hold; negative where it used more than that."""
+def backs(exchange: Exchange, note: Note) -> list[tuple[Hold, int]]:
+    """What an ended exchange gives back of its holds; negative where it used more than that."""
+    holds, note.holds = note.holds, []
+    attempts = exchange.attempts
+    if len(attempts) != 1 or attempts[0].sent_ns is None:
+        every = [(hold, _surplus(exchange, hold)) for hold in holds]
+        return [(hold, back) for hold, back in every if back]
+    attempt = attempts[0]
+    found = []
+    for hold in holds:
+        limit = hold.limit
+        if limit.is_slots:
+            found.append((hold, hold.amount))
+        elif limit.is_tokens:
+            back = hold.amount - _used(hold, attempt)
+            if back:
+                found.append((hold, back))
+    return found
+
+
+def _surplus(exchange: Exchange, hold: Hold) -> int:
+    """The same of one hold, whatever came of the exchange."""
     limit = hold.limit
     if limit.is_slots:
         return hold.amount
@@ -103,22 +123,20 @@ def surplus(exchange: Exchange, hold: Hold) -> int:
     if not sent:
         # A cache answered: that is a call, without tokens of anybody's.
         is_call = limit.is_requests and limit.rule.counts == "calls"
-        return 0 if is_call and exchange.outcome == "cached" else hold.amount
+        return 0 if is_call and exchange.outcome == CACHED else hold.amount
     if limit.is_requests:
         return 0
-    used = 0
-    for attempt in sent:
-        usage = attempt.usage
-        if usage is not None and usage.is_known:
-            used += 0 if usage.reported else tokens_of(limit, usage)
-        elif attempt.status is not None and attempt.status < 400:
-            used += hold.amount  # nobody read what it was
-    return hold.amount - used
+    return hold.amount - sum(_used(hold, attempt) for attempt in sent)
 
 
-def tokens_of(limit: Limit, usage: Usage) -> int:
-    if limit.unit == INPUT:
-        return usage.input or 0
-    if limit.unit == OUTPUT:
-        return usage.output or 0
-    return (usage.input or 0) + (usage.output or 0)
+def _used(hold: Hold, attempt: Attempt) -> int:
+    """Tokens that an attempt used which was sent."""
+    usage = attempt.usage
+    if usage is None or not usage.is_known:
+        # Nobody read what it was; a refusal costs nothing.
+        return hold.amount if attempt.status is not None and attempt.status < 400 else 0
+    if usage.reported:
+        return 0
+    unit = hold.limit.unit
+    read = 0 if unit == OUTPUT else usage.input or 0
+    return read if unit == INPUT else read + (usage.output or 0)

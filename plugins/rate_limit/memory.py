@@ -96,11 +96,9 @@ class Memory:
             whose = provider if limit.is_by_provider else None
             holds.append(Hold(limit, subject, amount, left, counter, 0, -1, whose))
         for hold in holds:
-            taken = hold.counter
-            assert taken is not None
-            shape = hold.limit.shape
-            taken.take(shape, hold.amount)
-            hold.epoch = taken.epoch()
+            limit, took = hold.limit, hold.counter
+            assert took is not None
+            hold.epoch = took.take(limit.shape, hold.amount)
             note.add(hold)
 
     def give(self, hold: Hold, amount: int) -> None:

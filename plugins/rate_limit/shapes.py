@@ -76,7 +76,33 @@ def _too_large() -> ValueError:
     return ValueError("it is too large to be counted exactly; take a rounder or a smaller number")
 
 
-class Bucket:
+class Counter:
+    """One subject's. `room` brings it up to date, which all the others want."""
+
+    __slots__ = ()
+
+    def room(self, shape: Shape, now: int) -> int:
+        """How many units fit now; negative in debt. now: in ticks."""
+        raise NotImplementedError
+
+    def take(self, shape: Shape, amount: int) -> int:
+        """Take so many, which fit; gives the epoch that they belong to."""
+        raise NotImplementedError
+
+    def give(self, shape: Shape, amount: int, epoch: int) -> None:
+        """Give back so many of an epoch; where negative, use so many more."""
+        raise NotImplementedError
+
+    def wait(self, shape: Shape, amount: int) -> int:
+        """In how many ticks so many, at most the limit, will fit if nobody else takes any."""
+        raise NotImplementedError
+
+    def reset(self, shape: Shape) -> int:
+        """In how many ticks the whole limit is there again, which is when it can be forgotten."""
+        raise NotImplementedError
+
+
+class Bucket(Counter):
     """One subject's. level: how full, as of the tick `at`."""
 
     __slots__ = ("at", "level")
@@ -86,7 +112,6 @@ class Bucket:
         self.at = 0
 
     def room(self, shape: Shape, now: int) -> int:
-        """How many units fit now; negative in debt. now: in ticks. It brings the rest up to it."""
         at = self.at
         if now > at:
             level = self.level
@@ -96,28 +121,21 @@ class Bucket:
             self.at = now
         return (shape.full - self.level) // shape.unit
 
-    def take(self, shape: Shape, amount: int) -> None:
-        """Take so many, which fit. Up to date by `room`."""
+    def take(self, shape: Shape, amount: int) -> int:
         self.level += amount * shape.unit
-
-    def epoch(self) -> int:
-        """When what was taken now belongs to, for `give`."""
         return 0
 
-    def give(self, shape: Shape, amount: int, _: int) -> None:
-        """Give back so many; where negative, use so many more. Up to date by `room`."""
+    def give(self, shape: Shape, amount: int, epoch: int) -> None:
         self.level = min(max(self.level - amount * shape.unit, 0), shape.most)
 
     def wait(self, shape: Shape, amount: int) -> int:
-        """In how many ticks so many will fit, if nobody else takes any. Up to date by `room`."""
         return max(-(-(self.level + amount * shape.unit - shape.full) // shape.drain), 0)
 
     def reset(self, shape: Shape) -> int:
-        """In how many ticks the whole limit is there again, which is when it can be forgotten."""
         return -(-self.level // shape.drain)
 
 
-class Fixed:
+class Fixed(Counter):
     """One subject's. start: when the present window began; used: in it."""
 
     __slots__ = ("at", "start", "used")
@@ -138,10 +156,8 @@ class Fixed:
             self.start = self.at
         return shape.amount - self.used
 
-    def take(self, shape: Shape, amount: int) -> None:
+    def take(self, shape: Shape, amount: int) -> int:
         self.used += amount
-
-    def epoch(self) -> int:
         return self.start
 
     def give(self, shape: Shape, amount: int, epoch: int) -> None:
@@ -159,7 +175,7 @@ class Fixed:
         return max(self.start + windows * shape.window - self.at, 0)
 
 
-class Sliding:
+class Sliding(Counter):
     """One subject's. start: when the present window began; used: in it; before: in the last one."""
 
     __slots__ = ("at", "before", "start", "used")
@@ -183,10 +199,8 @@ class Sliding:
         weighed = self.before * (self.start + window - at)
         return amount - self.used + -weighed // window
 
-    def take(self, shape: Shape, amount: int) -> None:
+    def take(self, shape: Shape, amount: int) -> int:
         self.used += amount
-
-    def epoch(self) -> int:
         return self.start
 
     def give(self, shape: Shape, amount: int, epoch: int) -> None:
@@ -220,7 +234,7 @@ class Sliding:
         return self.start + windows * shape.window - self.at
 
 
-class Slots:
+class Slots(Counter):
     """One subject's. used: how many are under way."""
 
     __slots__ = ("used",)
@@ -228,16 +242,14 @@ class Slots:
     def __init__(self) -> None:
         self.used = 0
 
-    def room(self, shape: Shape, _: int) -> int:
+    def room(self, shape: Shape, now: int) -> int:
         return shape.amount - self.used
 
-    def take(self, shape: Shape, amount: int) -> None:
+    def take(self, shape: Shape, amount: int) -> int:
         self.used += amount
-
-    def epoch(self) -> int:
         return 0
 
-    def give(self, shape: Shape, amount: int, _: int) -> None:
+    def give(self, shape: Shape, amount: int, epoch: int) -> None:
         self.used -= amount
 
     def wait(self, shape: Shape, amount: int) -> int:
@@ -248,10 +260,29 @@ class Slots:
         return SECOND_US if self.used else 0
 
 
-Counter = Bucket | Fixed | Sliding | Slots
 COUNTERS: Final[dict[str, type[Counter]]] = {
     BUCKET: Bucket,
     FIXED: Fixed,
     SLIDING: Sliding,
     SLOTS: Slots,
 }
+
+
+def loaded(kind: str, state: list[int]) -> Counter:
+    """The counter that Redis describes with three numbers, as of when it does."""
+    first, second, third = state
+    if kind == BUCKET:
+        bucket = Bucket()
+        bucket.level, bucket.at = first, second
+        return bucket
+    if kind == FIXED:
+        fixed = Fixed()
+        fixed.start, fixed.used = first, second
+        return fixed
+    if kind == SLIDING:
+        sliding = Sliding()
+        sliding.start, sliding.used, sliding.before = first, second, third
+        return sliding
+    slots = Slots()
+    slots.used = first
+    return slots

@@ -22,7 +22,7 @@ from .memory import Memory, Refused
 from .reporting import Report
 from .rules import Limit
 from .scripts import GIVE, RENEW, TAKE
-from .shapes import Bucket, Counter, Fixed, Slots
+from .shapes import loaded
 
 LEASE_S: Final = 15.0
 RENEW_S: Final = 5.0
@@ -121,7 +121,7 @@ class Shared:
         for place, wish in enumerate(wishes):
             limit = wish.limit
             *state, fits = reply[2 + place * _STATE : 2 + (place + 1) * _STATE]
-            counter = _counter(limit, state)
+            counter = loaded(limit.shape.kind, state)
             room = counter.room(limit.shape, now_us // limit.tick_us)
             if place + 1 == refusing:
                 wait_us = limit.wait_us(counter, wish.amount)
@@ -131,7 +131,7 @@ class Shared:
             if not fits:
                 self._report.over(limit, wish.subject)
                 continue
-            counter.take(limit.shape, wish.amount)
+            epoch = counter.take(limit.shape, wish.amount)
             whose = provider if limit.is_by_provider else None
             note.add(
                 Hold(
@@ -140,7 +140,7 @@ class Shared:
                     wish.amount,
                     room - wish.amount,
                     None,
-                    counter.epoch(),
+                    epoch,
                     limit.reset_us(counter),
                     whose,
                 )
@@ -226,16 +226,3 @@ def _numbers(limit: Limit, amount: int, last: int) -> list[bytes]:
     numbers = (limit.amount, shape.tick_us, shape.window, shape.unit, shape.drain, amount, last)
     return [shape.kind.encode(), *(b"%d" % number for number in numbers)]
 
-
-def _counter(limit: Limit, state: list[int]) -> Counter:
-    """The counter that a reply describes."""
-    counter = limit.counter()
-    if isinstance(counter, Bucket):
-        counter.level, counter.at = state[0], state[1]
-    elif isinstance(counter, Slots):
-        counter.used = state[0]
-    elif isinstance(counter, Fixed):
-        counter.start, counter.used = state[0], state[1]
-    else:
-        counter.start, counter.used, counter.before = state
-    return counter

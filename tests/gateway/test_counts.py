@@ -63,6 +63,14 @@ def test_a_streams_later_counts_leave_what_they_do_not_name():
     assert counts_of(usage) == (9, 90, None, 70, None)
 
 
+@pytest.mark.parametrize(("speed", "tier"), [("fast", "fast"), ("standard", "standard")])
+def test_anthropics_fast_mode_is_a_tier_whatever_tier_it_names_beside(speed, tier):
+    usage = Usage()
+    read_counts({"input_tokens": 8, "service_tier": "standard", "speed": speed}, usage)
+
+    assert usage.tier == tier
+
+
 def test_geminis_cached_tokens_are_within_its_prompt():
     usage = Usage()
     read_gemini({"promptTokenCount": 100, "cachedContentTokenCount": 60}, usage)

@@ -549,6 +549,29 @@ def test_a_response_in_the_background_counts_once_it_is_told():
     assert spent == [0, whole_price, whole_price]
 
 
+def test_a_guess_at_an_answer_is_corrected_by_a_poll():
+    house = House(rule())
+    whole = {"id": "resp_1", "object": "response", "model": "m", "output": []}
+    events = [
+        {"type": "response.created", "response": {**whole, "status": "in_progress"}},
+        {"type": "response.output_text.delta", "delta": "Hello there, you"},
+    ]
+
+    def cut(visit: Visit) -> None:
+        visit.read()
+        visit.send(head(200, (b"Content-Type", b"text/event-stream")))
+        visit.send(b"".join(sse(each, named=True) for each in events))
+        visit.reset()
+
+    house.ask(cut, STREAMED, path=b"v1/responses")
+    assert house.spent == 4 * USD + STREAMED_READ * USD // 1000
+    usage = {"input_tokens": 10, "output_tokens": 3, "total_tokens": 13}
+    told = answers(orjson.dumps({**whole, "status": "completed", "usage": usage}))
+    for _ in range(2):
+        house.ask(told, None, path=b"v1/responses/resp_1", method=b"GET")
+        assert house.spent == 3 * USD + 10 * USD // 1000
+
+
 # -- the process -----------------------------------------------------------------------------------
 
 RULE = {"name": "r", "scope": "metadata.team", "limit": "100 tokens/year"}
@@ -635,7 +658,7 @@ def test_the_admin_api_lists_rules_and_counters():
         ({"plugins": {"budget": {"rules": [
             {**TOKENS, "token_price": {"input": 0.0001, "output": 1}}]}}},
          "input: wanted whole thousandths of a dollar for a million"),
-        ({"plugins": {"budget": {"rules": [TOKENS]}}}, 'it goes with unpriced = "tokens"; set both'),
+        ({"plugins": {"budget": {"rules": [TOKENS]}}}, 'goes with unpriced = "tokens"; set both'),
         ({"plugins": {"budget": {"rules": [RULE, RULE]}}}, "two are named r"),
         ({"plugins": {"budget": {"webhook": "http://x", "webhook_secret": "env:NOBODY_SET_IT"}}},
          "webhook_secret: env:NOBODY_SET_IT is not set; set it, or leave"),

@@ -75,10 +75,19 @@ def test_where_no_maximum_is_stated_the_number_of_answers_is_known():
     assert (found.output, found.answers) == (None, 5)
 
 
-def test_the_tier_is_what_it_names():
-    found = demand_of(exchange(body=b'{"model": "m", "service_tier": "flex"}'))
+@pytest.mark.parametrize(
+    ("named", "tier"),
+    [
+        (b'"service_tier": "flex"', "flex"),
+        (b'"speed": "fast"', "fast"),
+        (b'"speed": "fast", "service_tier": "auto"', "fast"),
+        (b'"speed": 1.25', None),  # of a voice
+    ],
+)
+def test_the_tier_is_what_it_names(named, tier):
+    found = demand_of(exchange(body=b'{"model": "m", %b}' % named))
     assert found is not None
-    assert found.tier == "flex"
+    assert found.tier == tier
 
 
 @pytest.mark.parametrize(

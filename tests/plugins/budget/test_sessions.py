@@ -162,3 +162,22 @@ def test_a_session_whose_model_nobody_names_is_one_without_a_price():
         table = Table({"limit": "1 USD/day", **keys}, model=b"")
         table.hear(done(1, 1))
         assert table.stops == stops
+
+
+def test_what_is_no_json_ends_nothing_and_is_passed_over():
+    table = Table({"limit": "1k tokens/day"}, model=b"")
+    table.session.message("up", "text", b'{"model"')
+    table.session.message("down", "text", b'{"usage"')
+    assert table.hear(done(20, 5)) == [25 + 25 + 10]
+
+
+@pytest.mark.parametrize(("hard", "stops"), [(True, ["stopped"]), (False, [])])
+def test_a_session_that_nobody_can_read_ends_under_a_hard_rule(hard, stops):
+    table = Table({"limit": "1k tokens/day", "hard": hard})
+
+    async def story() -> None:
+        table.session.failed(ValueError("a frame that is none"))
+        await asyncio.sleep(0)
+
+    asyncio.run(story())
+    assert table.stops == stops

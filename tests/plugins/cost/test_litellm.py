@@ -42,6 +42,20 @@ ROWS: dict[str, dict[str, Any]] = {
         "cache_creation_input_token_cost": 3.75e-06,
         "cache_creation_input_token_cost_above_1hr": 6e-06,
     },
+    "claude-opus-5": {
+        "litellm_provider": "anthropic",
+        "input_cost_per_token": 5e-06,
+        "output_cost_per_token": 2.5e-05,
+        "cache_read_input_token_cost": 5e-07,
+        "search_context_cost_per_query": {"search_context_size_medium": 0.01},
+        "provider_specific_entry": {"us": 1.1, "fast": 2.0},
+    },
+    "odd-factor": {
+        "litellm_provider": "anthropic",
+        "input_cost_per_token": 5e-06,
+        "output_cost_per_token": 2.5e-05,
+        "provider_specific_entry": {"fast": "twice"},
+    },
     "dashscope/qwen": {
         "litellm_provider": "dashscope",
         "tiered_pricing": [
@@ -50,6 +64,7 @@ ROWS: dict[str, dict[str, Any]] = {
         ],
     },
     "whisper-1": {"litellm_provider": "openai", "input_cost_per_second": 0.0001},
+    "groq/whisper-large-v3": {"litellm_provider": "groq", "input_cost_per_second": 0.00003},
     "rerank-v3.5": {"litellm_provider": "cohere", "input_cost_per_query": 0.002},
     "command-a": {
         "litellm_provider": "cohere",
@@ -115,6 +130,20 @@ def test_seconds_searches_and_pictures_are_priced_by_the_piece():
     assert price("openai", "dall-e").cost(used(images=2)) == 80_000_000
     # a picture that is counted in tokens is not paid twice
     assert price("openai", "image-by-token").cost(used(0, 9, output_image=9, images=1)) == 270_000
+
+
+def test_a_short_sound_of_groqs_is_billed_as_its_least():
+    groq = price("groq", "whisper-large-v3")
+    assert groq.cost(used(input_audio_ms=1500)) == groq.cost(used(input_audio_ms=10_000)) == 300_000
+    assert groq.cost(used(input_audio_ms=20_000)) == 600_000
+
+
+def test_fast_mode_is_a_factor_of_the_tokens_alone():
+    opus = price("anthropic", "claude-opus-5")
+    fast = used(100, 10, read=50, web_searches=1, tier="fast")
+    assert opus.cost(fast) == 100 * 10_000 + 50 * 1_000 + 10 * 50_000 + 10_000_000
+    # without a factor that is a number it costs as usual
+    assert price("anthropic", "odd-factor").cost(used(100, 10, tier="fast")) == 750_000
 
 
 def test_what_cohere_cached_is_free_and_anybody_elses_is_not():

@@ -19,20 +19,22 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 ISSUER = "https://issuer.example"
 AUDIENCE = "weir"
-_CURVES = {"ES256": ec.SECP256R1, "ES384": ec.SECP384R1, "ES512": ec.SECP521R1}
+_CURVES = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
 
 
 class SigningKey:
     """A private key, and what of it is published."""
 
-    def __init__(self, alg: str, kid: str = "one", bits: int = 2048) -> None:
+    def __init__(self, alg: str, kid: str = "one", bits: int = 2048, private: Any = None) -> None:
         self.alg = alg
         self.kid = kid
-        self.private: Any
+        self.private = private
+        if private is not None:
+            return
         if alg == "EdDSA":
             self.private = ed25519.Ed25519PrivateKey.generate()
         elif alg in _CURVES:
-            self.private = ec.generate_private_key(_CURVES[alg]())
+            self.private = ec.generate_private_key(_CURVES[alg])
         else:
             self.private = rsa.generate_private_key(public_exponent=65537, key_size=bits)
 
