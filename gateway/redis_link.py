@@ -132,7 +132,7 @@ class RedisLink:
             raise StartError(
                 'a store in Redis needs the package "redis": pip install "weir[redis]"'
             ) from error
-        tried = asyncio.Event()
+        self._wanted, tried = asyncio.Event(), asyncio.Event()
         keeper = asyncio.get_running_loop().create_task(self._keep(tried), name="redis")
         try:
             await tried.wait()

@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 import orjson
 
-from gateway.dialects.loose import at, decode, error_text, items, string
+from gateway.dialects.loose import at, decode, error_text, has, items, string
 
 if TYPE_CHECKING:
     from gateway.sse import Event
@@ -53,8 +53,8 @@ def streams(document: object, path: bytes) -> bool:  # noqa: ARG001
 
 
 def is_end(event: Event) -> bool:
-    find = event.raw.find  # see openai.is_end
-    if find(b'"finishReason"') >= 0 or find(b'"blockReason"') >= 0 or find(b'"error"') >= 0:
+    raw = event.raw
+    if has(raw, b'"finishReason"') or has(raw, b'"blockReason"') or has(raw, b'"error"'):
         document = decode(event.data)
         return (
             string(document, "candidates", -1, "finishReason") is not None

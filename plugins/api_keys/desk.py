@@ -235,7 +235,8 @@ class Desk:
 def _fields(type_: type[msgspec.Struct], wanted: msgspec.Struct) -> dict[str, Any]:
     """The fields that a type has, of a struct that may have more, as they are kept."""
     names = [field.name for field in msgspec.structs.fields(type_)]
-    return {name: msgspec.to_builtins(getattr(wanted, name)) for name in names}
+    plain: dict[str, Any] = orjson.loads(msgspec.json.encode(wanted))  # lists, not tuples
+    return {name: plain[name] for name in names}
 
 
 def _patched(

@@ -36,4 +36,4 @@ class Report:
             return
         self._told[limit.name] = (now_ns, 0)
         whose = named(limit, subject)
-        log.info("rate_limit_shadow_refused", rule=limit.name, subject=whose, unlogged=count)
+        log.warning("rate_limit_shadow_refused", rule=limit.name, subject=whose, unlogged=count)

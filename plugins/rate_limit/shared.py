@@ -24,9 +24,9 @@ from .rules import Limit
 from .scripts import GIVE, RENEW, TAKE
 from .shapes import loaded
 
+# A slot of a process that was killed is back after this time; live ones are renewed sooner.
 LEASE_S: Final = 15.0
 RENEW_S: Final = 5.0
-_LEASE_US: Final = b"%d" % int(LEASE_S * 1_000_000)
 # Leases renewed with one script.
 _BATCH: Final = 200
 # Calls that give something back, kept while the store is away; beyond it the oldest are forgotten,
@@ -57,6 +57,7 @@ class Shared:
         self.link = RedisLink(
             url, (TAKE, GIVE, RENEW), user=user, password=password, on_up=self._pay
         )
+        self.lease_s, self.renew_s = LEASE_S, RENEW_S
         self._memory = memory
         self._report = report
         self._refuses = refuses
@@ -87,7 +88,7 @@ class Shared:
             self._number += 1
             note.key = b"%b%d" % (self._prefix, self._number)
         keys = [_key(wish.limit, wish.subject) for wish in wishes]
-        arguments = [note.key, _LEASE_US]
+        arguments = [note.key, self._lease_us]
         for wish in wishes:
             arguments += _numbers(wish.limit, wish.amount, 1 if wish.limit.enforced else 0)
         late = partial(self._late, wishes, note.key)
@@ -113,6 +114,10 @@ class Shared:
             self._pay()
 
     # -- inner -------------------------------------------------------------------------------------
+
+    @property
+    def _lease_us(self) -> bytes:
+        return b"%d" % int(self.lease_s * 1_000_000)
 
     def _took(
         self, note: Note, wishes: list[Wish], keys: list[bytes], reply: Any, provider: str | None
@@ -193,14 +198,14 @@ class Shared:
 
     async def _renew(self) -> None:
         while True:
-            await asyncio.sleep(RENEW_S)
+            await asyncio.sleep(self.renew_s)
             self._pay()
             live = [(key, name) for name, keys in self._leases.items() for key in keys]
             for start in range(0, len(live), _BATCH):
                 some = live[start : start + _BATCH]
                 names = [name for _, name in some]
                 with suppress(StoreLost):
-                    await self.link.call(RENEW, [key for key, _ in some], [_LEASE_US, *names])
+                    await self.link.call(RENEW, [key for key, _ in some], [self._lease_us, *names])
 
 
 def _wishes(
@@ -225,4 +230,3 @@ def _numbers(limit: Limit, amount: int, last: int) -> list[bytes]:
     shape = limit.shape
     numbers = (limit.amount, shape.tick_us, shape.window, shape.unit, shape.drain, amount, last)
     return [shape.kind.encode(), *(b"%d" % number for number in numbers)]
-

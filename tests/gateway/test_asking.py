@@ -103,3 +103,26 @@ def test_a_departure_while_a_plugin_is_asked_is_no_fault_of_it(logged):
     ran = run(plan_of(plugin(prepare=prepare, lookup=late)), exchange())
 
     assert (ran.exchange.outcome, ran.writes, told(logged)) == ("client_abort", [], [])
+
+
+@pytest.mark.parametrize("hook", ["authenticate", "prepare", "lookup"])
+def test_a_plain_hook_may_wait_for_one_request(upstream, logged, hook):
+    async def later(exchange):
+        await asyncio.sleep(0.01)
+        if b"x-refused" in exchange.headers:
+            raise CallerFault("No.", status=403)
+        exchange.notes["later"] = asyncio.current_task() is not None
+
+    def sometimes(exchange):
+        return later(exchange) if b"x-later" in exchange.headers else None
+
+    plan = plan_of(plugin(**{hook: sometimes}))
+    assert not plan.waits
+    for fields, status in (
+        ([], 200),
+        ([(b"x-later", b"1")], 200),
+        ([(b"x-later", b"1"), (b"x-refused", b"1")], 403 if hook != "lookup" else 200),
+    ):
+        ran = run(plan, exchange(headers=fields), upstream)
+        assert ran.status == status
+        assert ("later" in ran.exchange.notes) is (len(fields) == 1)

@@ -157,6 +157,9 @@ def sections() -> dict[str, type[msgspec.Struct]]:
         config = getattr(importlib.import_module(f"plugins.{name}"), "Config", None)
         if config is not None:
             found[f"plugins.{name}"] = config
+            for field in msgspec.structs.fields(config):
+                if inspect.isclass(field.type) and issubclass(field.type, msgspec.Struct):
+                    found[f"plugins.{name}.{field.encode_name}"] = field.type
     return found
 
 

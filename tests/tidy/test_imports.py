@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from tests.tidy.source import Tree, hold, imports, repository, typing_only
 
 DOOR = "gateway/__init__.py"
+# Packages that are imported by another name than their own.
+IMPORTED_AS = {"pyjwt": "jwt"}
 # More doors, each with the files that may use it: for the commands that plugins bring, and for what
 # needs a package that is an extra.
 DOORS = {"gateway.command": "/command_", "gateway.postgres": "/postgres.py"}
@@ -45,11 +47,12 @@ def foreign_imports(tree: Tree) -> list[str]:
 
 
 def declared(tree: Tree) -> set[str]:
-    """Give the import names of the declared dependencies; all of ours bear their package's name."""
+    """Give the import names of the declared dependencies."""
     project = tree.toml("pyproject.toml")["project"]
     extras = project.get("optional-dependencies", {})
     wanted = [*project["dependencies"], *(text for extra in extras.values() for text in extra)]
-    return {re.split(r"[^\w.-]", text, maxsplit=1)[0].replace("-", "_") for text in wanted}
+    names = {re.split(r"[^\w.-]", text, maxsplit=1)[0].replace("-", "_") for text in wanted}
+    return {IMPORTED_AS.get(name, name) for name in names}
 
 
 def exported(tree: Tree) -> set[str]:

@@ -92,6 +92,7 @@ class Server:
         self.delay_s = 0.0
         self.fields: dict[str, str] = {"Content-Type": "application/json"}
         self.asked = 0
+        self.asked_at = 0.0
         self.port = 0
         self._tls = tls
         self._loop = asyncio.new_event_loop()
@@ -133,6 +134,7 @@ class Server:
 
     async def _serve(self, request: web.Request) -> web.Response:
         self.asked += 1
+        self.asked_at = time.monotonic()
         await asyncio.sleep(self.delay_s)
         return web.Response(status=self.status, body=self.body, headers=self.fields)
 

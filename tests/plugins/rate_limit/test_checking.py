@@ -48,7 +48,7 @@ def refused(config: dict[str, Any]) -> str:
 
 def test_several_workers_need_a_shared_store():
     said = refused({"enabled": ["rate_limit"], "server": {"workers": 2}})
-    assert 'set server.workers = 1, or plugins.rate_limit.store = \\"redis://...\\"' in said
+    assert 'set server.workers = 1, or plugins.rate_limit.store = "redis://..."' in said
 
 
 def test_limits_of_tokens_need_to_know_what_is_used():
