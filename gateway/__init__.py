@@ -21,6 +21,7 @@ from gateway.exchange import (
     Identity,
     Target,
 )
+from gateway.forms import is_form
 from gateway.gateway import Answered, Doc, Endpoint, Gateway, Request, Route
 from gateway.headers import Headers
 from gateway.hooks import hookimpl
@@ -114,6 +115,7 @@ __all__ = [
     "hookimpl",
     "id_after",
     "id_at",
+    "is_form",
     "is_known",
     "look_at_postgres",
     "look_at_sqlite",

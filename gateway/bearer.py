@@ -3,9 +3,10 @@
 Plugins that say who calls (`identifies = True` on the class) share this, and none has to know of
 another. Each takes from `credential_of` what has its own shape, and then either sets
 `identity.key_id` and calls `consume`, or raises `unauthorized`. What has another shape it leaves
-alone, and everything once `is_known`. A request that is unknown after all of them is refused here
-(`gateway.plan` puts `refuse_unknown` behind them), so their order does not matter, and one that
-passes everything on lets nobody in.
+alone, and everything once `is_known`. `gateway.plan` puts a `Guard` behind them: it refuses a
+request that is unknown after all of them, so their order does not matter, and one that passes
+everything on lets nobody in. Of a request that is known it keeps every other credential here that
+one of them says is its own (`owns(exchange, credential)`).
 
 `weir-authorization` (by whatever prefix) goes before all others and leaves them to the caller's own
 provider key. Else it is the first field of `FIELDS` that is not empty, then `?key=`.
@@ -48,31 +49,20 @@ def credential_of(exchange: Exchange) -> bytes | None:
                     value = _value(pair)
                     if value:
                         return value
-    return _in_query(exchange.target) or None
+    if exchange.target.find(PARAMETER) >= 0:
+        for value in _parameters(exchange.target):
+            return value
+    return None
 
 
-def consume(
-    exchange: Exchange, credential: bytes, is_ours: Callable[[bytes], bool] | None = None
-) -> None:
-    """Keep that credential from going up, wherever the caller wrote it.
-
-    is_ours: whether another one that stands there is the gateway's too, and stays here likewise.
-    """
+def consume(exchange: Exchange, credential: bytes) -> None:
+    """Keep that credential from going up, wherever the caller wrote it."""
     for pair in _fields(exchange):
-        value = _value(pair)
-        is_it = pair[1].find(credential) >= 0  # behind any scheme
-        if is_it or (value and is_ours is not None and is_ours(value)):
+        if pair[1].find(credential) >= 0:  # behind any scheme
             exchange.consumed += (pair[0].lower(),)
     if exchange.target.find(PARAMETER) >= 0:
-        gone = {
-            part
-            for part in exchange.target.partition(b"?")[2].split(b"&")
-            if part.startswith(PARAMETER)
-            and (part[4:] == credential or (is_ours is not None and is_ours(part[4:])))
-        }
-        if gone:
-            exchange.target = _without(exchange.target, gone)
-            exchange.path = _without(exchange.path, gone)
+        exchange.target = _without(exchange.target, credential)
+        exchange.path = _without(exchange.path, credential)
 
 
 def is_known(exchange: Exchange) -> bool:
@@ -86,17 +76,44 @@ def unauthorized(message: str, code: str = "invalid_credential") -> CallerFault:
     return CallerFault(message, status=401, code=code, headers=(CHALLENGE,))
 
 
-def refuse_unknown(exchange: Exchange) -> None:
-    """Refuse a request of which no plugin said whose it is; the last hook of `authenticate`."""
-    if is_known(exchange):
-        return
+class Guard:
+    """The last hook of `authenticate`, where plugins say who calls. owns: what each of them says of
+    a credential, where it says that.
+    """
+
+    __slots__ = ("_owns",)
+
+    def __init__(self, owns: tuple[Callable[[Exchange, bytes], bool], ...]) -> None:
+        self._owns = owns
+
+    def check(self, exchange: Exchange) -> None:
+        """Refuse a request of which no plugin said whose it is; keep what is ours of any other."""
+        if not is_known(exchange):
+            raise _nobody(exchange)
+        fields = _fields(exchange)
+        if len(fields) > len(exchange.consumed):
+            for pair in fields:
+                value = _value(pair)
+                if value and pair[0].lower() not in exchange.consumed:
+                    self._keep(exchange, value)
+        if exchange.target.find(PARAMETER) >= 0:
+            for value in _parameters(exchange.target):
+                self._keep(exchange, value)
+
+    def _keep(self, exchange: Exchange, credential: bytes) -> None:
+        for owns in self._owns:
+            if owns(exchange, credential):
+                consume(exchange, credential)
+
+
+def _nobody(exchange: Exchange) -> CallerFault:
     if credential_of(exchange) is None:
-        raise unauthorized(
+        return unauthorized(
             "This gateway wants a credential, and the request has none: send it as "
             "Authorization: Bearer, x-api-key or weir-authorization.",
             "missing_credential",
         )
-    raise unauthorized("The credential is none that this gateway knows.")
+    return unauthorized("The credential is none that this gateway knows.")
 
 
 def _fields(exchange: Exchange) -> Fields:
@@ -117,17 +134,15 @@ def _bare(value: bytes) -> bytes:
     return (value[7:] if value[:7].lower() == BEARER else value).strip()
 
 
-def _in_query(target: bytes) -> bytes:
-    if target.find(PARAMETER) < 0:
-        return b""
-    for part in target.partition(b"?")[2].split(b"&"):
-        if part.startswith(PARAMETER):
-            return part[4:]
-    return b""
+def _parameters(target: bytes) -> list[bytes]:
+    """The credentials in a query."""
+    parts = target.partition(b"?")[2].split(b"&")
+    return [part[4:] for part in parts if part.startswith(PARAMETER) and len(part) > 4]
 
 
-def _without(target: bytes, gone: set[bytes]) -> bytes:
-    """The target without those parameters."""
+def _without(target: bytes, credential: bytes) -> bytes:
+    """The target without a parameter that holds that credential."""
     path, _, query = target.partition(b"?")
-    left = b"&".join([part for part in query.split(b"&") if part not in gone])
+    gone = PARAMETER + credential
+    left = b"&".join([part for part in query.split(b"&") if part != gone])
     return path + b"?" + left if left else path

@@ -67,10 +67,13 @@ class RequestBody:
         """
         if self.size is not None and self.size > bytes_max:
             return None
+        held = await self.begin(bytes_max + 1)
+        return held if len(held) <= bytes_max else None
+
+    async def begin(self, bytes_min: int) -> bytes:
+        """Wait for its beginning, so many bytes or all there are. It stays held, for streaming."""
         self.wanted()
-        while not self.complete:
-            if self.held_bytes > bytes_max:
-                return None
+        while not self.complete and self.held_bytes < bytes_min:
             if self.caller is not None:
                 self.caller.resume_body()
             self._waiter = asyncio.get_running_loop().create_future()
@@ -78,7 +81,7 @@ class RequestBody:
                 await self._waiter
             finally:
                 self._waiter = None
-        return b"".join(self.held) if self.held_bytes <= bytes_max else None
+        return b"".join(self.held)
 
     def whole_now(self) -> bytes | None:
         """The body, if all of it is here already, as with a small one that came along with its

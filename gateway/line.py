@@ -33,8 +33,9 @@ from gateway.exchange import (
     Exchange,
 )
 from gateway.headers import Headers
+from gateway.intake import take_in
 from gateway.log import get
-from gateway.opening import BODILESS, STARTS_TEXT, is_event_stream, is_json, opened, shown_whole
+from gateway.opening import BODILESS, STARTS_TEXT, is_event_stream, opened, shown_whole
 from gateway.outlet import Null
 from gateway.relay import COPY_BYTES_MAX, Relay
 from gateway.reply import Head, Reply
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
 log = get("line")
 
 LENGTH: Final = b"Content-Length: %b\r\n"
-_KIND: Final = frozenset({b"content-type"})
 
 
 class Line(Attempting):
@@ -141,7 +141,7 @@ class Line(Attempting):
         if reply is None:
             reads = plan.reads or self.exchange.reads
             if reads is not None and (self.whole or self.coming is not None):
-                await self._read(reads)
+                await take_in(self, reads)
             # prepare
             if plan.prepare:
                 reply = await self._ask(plan.prepare)
@@ -153,7 +153,7 @@ class Line(Attempting):
             reply = await self._limit()
         return reply
 
-    # -- route, read -------------------------------------------------------------------------------
+    # -- route -------------------------------------------------------------------------------------
 
     def _route(self) -> None:
         exchange, gateway = self.exchange, self.gateway
@@ -183,33 +183,6 @@ class Line(Attempting):
             exchange.gateway = found.gateway
             plan = exchange.plan = gateway.plans[found.gateway]
             exchange.spent_ns = [0] * len(plan.plugins) if plan.measures else None
-
-    async def _read(self, reads: str) -> None:
-        """Read the body whole where a plugin asked for its kind and it is within the limit."""
-        exchange, limits = self.exchange, self.gateway.config.limits
-        if reads == "json":
-            kinds = self.screened.passed.among(_KIND)
-            if not kinds or not is_json(kinds[0][1]):
-                return
-        body = self.whole
-        if self.coming is not None:
-            body = await self.coming.read(limits.read_bytes_max)
-        elif body is not None and len(body) > limits.read_bytes_max:
-            body = None
-        exchange.body = body
-        if body is None:
-            if reads == "all":
-                raise CallerFault(
-                    "The request's body is too large to be read.",
-                    status=413,
-                    code="read_bytes",
-                    detail="read_bytes_max",
-                )
-            return
-        dialect = exchange.dialect
-        if dialect is not None and isinstance(exchange.document, dict):
-            exchange.model = dialect.model(exchange.document, exchange.path)
-            exchange.streaming = dialect.streams(exchange.document, exchange.path)
 
     # -- answer and relay --------------------------------------------------------------------------
 

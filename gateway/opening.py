@@ -98,11 +98,6 @@ def is_event_stream(kind: bytes | None) -> bool:
     return kind is not None and kind[: len(EVENT_STREAM)].lower() == EVENT_STREAM
 
 
-def is_json(kind: bytes) -> bool:
-    """Whether a Content-Type says that a body is JSON, plain or of some kind."""
-    return kind == b"application/json" or b"json" in kind.lower()
-
-
 def _watching(
     line: Line,
     answer: Answer | None,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway import hooks
-from gateway.bearer import refuse_unknown
+from gateway.bearer import Guard
 
 if TYPE_CHECKING:
     from gateway.plugins import LoadedPlugin
@@ -131,12 +131,13 @@ class Plan:
 
     def _guard(self) -> tuple[Hook, ...]:
         """What comes after all that say who calls, where one of the plugins does."""
-        names = [
-            (place, plugin.name) for place, plugin in enumerate(self._loaded) if plugin.identifies
-        ]
-        return tuple(
-            Hook(refuse_unknown, name, "authenticate", place) for place, name in names[-1:]
-        )
+        those = [plugin for plugin in self._loaded if plugin.identifies]
+        if not those:
+            return ()
+        owns = [getattr(plugin.instance, "owns", None) for plugin in those]
+        guard = Guard(tuple(own for own in owns if own is not None))
+        place = self._loaded.index(those[-1])
+        return (Hook(guard.check, those[-1].name, "authenticate", place),)
 
     def _idle(self, plugin: LoadedPlugin) -> Collection[str]:
         """The hooks that have nothing to do for this gateway, as the plugin says of its settings

@@ -5,8 +5,9 @@ replies come back in it (the server answers a connection in order), so what a re
 back before the next one asks. The package `redis` makes the connection (addresses, TLS, log-in) and
 reads replies; it is imported only where a store is configured.
 
-The breaker opens after `MISSES_MAX` deadlines in a row, and at once where the connection breaks.
-While it is open nobody waits: calls fail at once, and a look every `PROBE_S` finds the server back.
+A deadline begins when a call is written, and time that our own loop was busy does not count. The
+breaker opens after `MISSES_MAX` deadlines in a row, and at once where the connection breaks. While
+it is open nobody waits: calls fail at once, and a look every `PROBE_S` finds the server back.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import math
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -32,7 +32,10 @@ log = get("redis")
 
 SCHEMES: Final = ("redis://", "rediss://", "unix://")
 DEADLINE_S: Final = 0.05
+# Deadlines missed in a row, of calls that were written together.
 MISSES_MAX: Final = 3
+# Turns of the loop in which a reply that has come in is read; a busy loop comes late to its timers.
+_TURNS: Final = 4
 PROBE_S: Final = 0.25
 # A server that has said nothing at all for so long gets a new connection.
 SILENCE_S: Final = 1.0
@@ -60,7 +63,7 @@ class Script:
 
 
 class _Call:
-    __slots__ = ("command", "future", "late", "timer")
+    __slots__ = ("command", "future", "late")
 
     def __init__(
         self, command: tuple[bytes, ...], future: asyncio.Future[Any], late: Late | None
@@ -68,22 +71,24 @@ class _Call:
         self.command = command
         self.future = future
         self.late = late
-        self.timer: asyncio.TimerHandle | None = None
 
-    def end(self, reply: Any, error: Exception | None = None) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-        is_awaited = not self.future.done()
-        if not is_awaited:
-            if self.late is not None:
-                self.late(None if error is not None else reply)
-        elif error is None:
+    def end(self, reply: Any) -> None:
+        if not self.future.done():
             self.future.set_result(reply)
-        else:
-            self.future.set_exception(error)
-            self.future.exception()  # it may be that nobody waits; then nobody has to hear of it
-            if self.late is not None and isinstance(error, StoreLost):
-                self.late(None)
+        elif self.late is not None:
+            self.late(reply)
+
+    def fail(self, why: str) -> None:
+        """Nobody has to wait any more; a reply may still come."""
+        if not self.future.done():
+            self.future.set_exception(StoreLost(why))
+            self.future.exception()  # perhaps nobody waits; then nobody has to hear of it
+
+    def lose(self, why: str) -> None:
+        """No reply will come."""
+        self.fail(why)
+        if self.late is not None:
+            self.late(None)
 
 
 def check_address(url: str) -> None:
@@ -108,17 +113,19 @@ class RedisLink:
         *,
         user: str = "",
         password: Secret | None = None,
+        deadline_s: float = DEADLINE_S,
         on_up: Callable[[], None] = lambda: None,
     ) -> None:
         self._url = url
         self._scripts = tuple(scripts)
         self._user = user
         self._password = password
+        self._deadline_s = deadline_s
         self._on_up = on_up
         self.is_up = False
         self.why_down = "it has not been reached yet"
-        self._calls: deque[_Call] = deque()
-        self._outgoing: list[bytes] = []
+        self._calls: deque[_Call] = deque()  # written, in order
+        self._unsent: list[_Call] = []
         self._wanted = asyncio.Event()
         self._misses = 0
         self._heard_s = 0.0
@@ -162,24 +169,21 @@ class RedisLink:
     # -- inner -------------------------------------------------------------------------------------
 
     def _send(self, command: tuple[bytes, ...], late: Late | None = None) -> _Call:
-        if len(self._calls) >= CALLS_MAX:
+        if len(self._calls) + len(self._unsent) >= CALLS_MAX:
             raise StoreLost("too many calls wait for it")
-        loop = asyncio.get_running_loop()
-        call = _Call(command, loop.create_future(), late)
-        call.timer = loop.call_later(DEADLINE_S, self._miss, call)
-        self._queue(call)
+        call = _Call(command, asyncio.get_running_loop().create_future(), late)
+        self._unsent.append(call)
+        self._wanted.set()
         return call
 
-    def _queue(self, call: _Call) -> None:
-        self._calls.append(call)
-        self._outgoing.append(encoded(call.command))
-        self._wanted.set()
-
-    def _miss(self, call: _Call) -> None:
-        if call.future.done():
+    def _overdue(self, calls: list[_Call], turns: int = _TURNS) -> None:
+        if all(call.future.done() for call in calls):
             return
-        call.future.set_exception(StoreLost("it did not answer in time"))
-        call.future.exception()
+        if turns:
+            asyncio.get_running_loop().call_soon(self._overdue, calls, turns - 1)
+            return
+        for call in calls:
+            call.fail("it did not answer in time")
         self._misses += 1
         if self._misses >= MISSES_MAX:
             self._down("it did not answer in time")
@@ -189,6 +193,11 @@ class RedisLink:
         if self.is_up:
             self.is_up = False
             log.warning("store_lost", reason=why)
+        for call in self._calls:
+            call.fail(why)
+        unsent, self._unsent = self._unsent, []
+        for call in unsent:
+            call.lose(why)
 
     def _up(self) -> None:
         self._misses = 0
@@ -221,7 +230,13 @@ class RedisLink:
         from redis.asyncio.retry import Retry  # noqa: PLC0415
         from redis.backoff import NoBackoff  # noqa: PLC0415
 
-        options: dict[str, Any] = {"protocol": 2, "retry": Retry(NoBackoff(), 0)}
+        options: dict[str, Any] = {
+            "protocol": 2,
+            "retry": Retry(NoBackoff(), 0),
+            # With one it would write by `asyncio.wait_for`, which may lose a cancellation (3.11).
+            "socket_timeout": None,
+            "socket_connect_timeout": HANDSHAKE_S,
+        }
         if self._password is not None:
             options["password"] = self._password.reveal().decode()
         if self._user:
@@ -234,7 +249,7 @@ class RedisLink:
         for script in self._scripts:
             packed = encoded((b"SCRIPT", b"LOAD", script.text))
             await connection.send_packed_command(packed, check_health=False)
-            await connection.read_response(disable_decoding=True, timeout=math.inf)
+            await connection.read_response(disable_decoding=True)
 
     async def _serve(self, connection: AbstractConnection) -> None:
         self._heard_s = asyncio.get_running_loop().time()
@@ -251,11 +266,15 @@ class RedisLink:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _write(self, connection: AbstractConnection) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            outgoing, self._outgoing = self._outgoing, []
-            await connection.send_packed_command(b"".join(outgoing), check_health=False)
+            calls, self._unsent = self._unsent, []
+            self._calls.extend(calls)
+            loop.call_later(self._deadline_s, self._overdue, calls)
+            packed = b"".join([encoded(call.command) for call in calls])
+            await connection.send_packed_command(packed, check_health=False)
 
     async def _read(self, connection: AbstractConnection) -> None:
         from redis.exceptions import NoScriptError, ResponseError  # noqa: PLC0415 - as above
@@ -264,7 +283,7 @@ class RedisLink:
         while True:
             error = reply = None
             try:
-                reply = await connection.read_response(disable_decoding=True, timeout=math.inf)
+                reply = await connection.read_response(disable_decoding=True)
             except ResponseError as fault:
                 error = fault
             self._heard_s = loop.time()
@@ -275,7 +294,7 @@ class RedisLink:
                 self._say_whole(call)
             elif error is not None:
                 log.error("store_refused", error=str(error)[:200])
-                call.end(None, StoreLost(f"it refused: {error}"))
+                call.lose(f"it refused: {error}")
             else:
                 call.end(reply)
 
@@ -283,7 +302,8 @@ class RedisLink:
         """The server has forgotten the script: send its text along."""
         text = next(script.text for script in self._scripts if script.sha == call.command[1])
         call.command = (b"EVAL", text, *call.command[2:])
-        self._queue(call)
+        self._unsent.append(call)
+        self._wanted.set()
 
     async def _probe(self) -> None:
         """While the breaker is open, ask; where nothing at all is heard, end the connection."""
@@ -300,11 +320,11 @@ class RedisLink:
 
     def _drop(self) -> None:
         """Nothing of what was sent will be answered."""
-        self._outgoing.clear()
         self._wanted.clear()
-        calls, self._calls = self._calls, deque()
+        calls, self._calls = [*self._calls, *self._unsent], deque()
+        self._unsent = []
         for call in calls:
-            call.end(None, StoreLost(self.why_down))
+            call.lose(self.why_down)
 
 
 def encoded(command: Sequence[bytes]) -> bytes:

@@ -33,7 +33,12 @@ class Sizes:
     watched_bytes: a stream that is read so and must cost no memory.
     priced_models: models whose costs are compared with those of genai-prices, at each moment.
     budget_rounds: of many callers at once against one budget.
+    limit_rounds: the same against one rate limit of each shape.
+    abandoned: exchanges whose callers leave while they hold something of a limit.
+    store_lost_s: how long limits have no store, beside the first second. store_back_s: how soon
+    they have to find it again. lost_first_ms, lost_later_ms: what a request may wait for that.
     exported_rows: of logs, read in one go.
+    near_misses: of keys, none of which may be let in.
     restart_s: how soon another worker must stand in the place of one that died.
     soak_s, fault_every_s: how long the soak lasts, and how often something goes wrong in it.
     soak_growth_bytes: what may be left in memory of what came after the first fifth of it.
@@ -71,9 +76,16 @@ class Sizes:
     fragmentations: int
     watched_bytes: int
     budget_rounds: int
+    limit_rounds: int
+    abandoned: int
+    store_lost_s: float
+    store_back_s: float
+    lost_first_ms: float
+    lost_later_ms: float
     priced_models: int
     replaced_requests: int
     exported_rows: int
+    near_misses: int
     restart_s: float
     soak_s: float
     fault_every_s: float
@@ -114,9 +126,16 @@ SMALL = Sizes(
     fragmentations=30,
     watched_bytes=10_000_000,
     budget_rounds=5,
+    limit_rounds=1,
+    abandoned=100,
+    store_lost_s=0.5,
+    store_back_s=10.0,
+    lost_first_ms=400,
+    lost_later_ms=200,
     priced_models=250,
     replaced_requests=300,
     exported_rows=400,
+    near_misses=2_000,
     restart_s=10.0,
     soak_s=6,
     fault_every_s=0.4,
@@ -155,9 +174,16 @@ FULL = Sizes(
     fragmentations=10_000,
     watched_bytes=100_000_000,
     budget_rounds=500,
+    limit_rounds=500,
+    abandoned=5_000,
+    store_lost_s=10.0,
+    store_back_s=3.0,
+    lost_first_ms=60,
+    lost_later_ms=10,
     priced_models=10_000,
     replaced_requests=20_000,
     exported_rows=10_000,
+    near_misses=100_000,
     restart_s=1.0,
     soak_s=1200,
     fault_every_s=60,

@@ -114,7 +114,7 @@ class Plugin:
         watcher = self._watcher = Watcher(watched, worked)
         self._managed = watcher.ring
         watcher.start(self._told)
-        gateway.first(watcher.loaded(), "api-keys-loaded")
+        gateway.first(watcher.looked(), "api-keys-first-look")
         try:
             yield
         finally:
@@ -175,10 +175,11 @@ class Plugin:
                 grant.check(exchange, now)
         elif grant.checks:
             grant.check(exchange, now_ms())
-        consume(exchange, credential, self._is_ours)
+        consume(exchange, credential)
         grant.identify(exchange.known())
 
-    def _is_ours(self, credential: bytes) -> bool:
+    def owns(self, _: Exchange, credential: bytes) -> bool:
+        """Whether a credential is one of our keys, which must not go up (`gateway.bearer`)."""
         digest = digest_of(credential)
         return digest in self._managed or any(digest in ring for ring in self._rings.values())
 
@@ -223,7 +224,10 @@ class Plugin:
         try:
             grant.check_provider(target.provider.name)
             if grant.models:
-                check_models(exchange, grant, target.provider, target.path, attempt.body)
+                body = attempt.body
+                if body and exchange.body is None and not exchange.depth:
+                    body = None  # not sent as JSON, or too large to be read
+                check_models(exchange, grant, target.provider, target.path, body)
         except CallerFault as error:
             if exchange.plan.pick and error.status == 403:
                 return Skip(error)  # another target may do

@@ -53,7 +53,7 @@ class Watcher:
         self._flushed: dict[bytes, int] = {}  # uses that the store knows of, by digest
         self._told: Callable[[Update | None], None] = lambda _: None
         self._callers: asyncio.AbstractEventLoop | None = None
-        self._loaded = asyncio.Event()
+        self._looked = asyncio.Event()
         self._loop = asyncio.new_event_loop()
         self._lock = asyncio.Lock()  # of `worked`; the thread's loop alone waits for it
         self._worker = threading.Thread(target=self._run, name="api-keys", daemon=True)
@@ -64,9 +64,9 @@ class Watcher:
         self._told = told
         self._worker.start()
 
-    async def loaded(self) -> None:
-        """Wait until the store has been read."""
-        await self._loaded.wait()
+    async def looked(self) -> None:
+        """Wait until the store has been read, or was found to be away."""
+        await self._looked.wait()
 
     def stop(self) -> None:
         """Write down what is left and end the thread; wait for at most `STOP_S`."""
@@ -182,7 +182,7 @@ class Watcher:
             for digest in update.gone:
                 self.ring.pop(digest, None)
             self.is_loaded = True
-            self._loaded.set()
+        self._looked.set()
         self._told(update)
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import importlib
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -90,7 +89,7 @@ class Plugin:
         known = verifier.recall(digest)
         if known is not None:
             known.identify(exchange)
-            consume(exchange, shown, verifier.owns)
+            consume(exchange, shown)
             return None
         try:
             token = verifier.examine(shown)
@@ -101,6 +100,10 @@ class Plugin:
             return _later(exchange, verifier, token, shown)
         _take(exchange, verifier, token, key, shown)
         return None
+
+    def owns(self, exchange: Exchange, credential: bytes) -> bool:
+        """Whether a credential is a token for this gateway, which must not go up."""
+        return is_token(credential) and self._verifier(exchange).owns(credential)
 
     def _verifier(self, exchange: Exchange) -> Verifier:
         """The verifier of the exchange's gateway."""
@@ -153,17 +156,16 @@ def _made(config: Config) -> Verifier:
     for fault in faults(config):
         raise StartError(f"jwt: {fault}")
     try:
-        opening = importlib.import_module(".opening", __package__)
+        from .opening import opened  # noqa: PLC0415 - what it imports is an extra
     except ImportError as error:
         raise StartError(
             f"jwt: {error.name} is not installed, which tokens are verified with; "
             'pip install "weir[jwt]"'
         ) from error
     try:
-        verifier: Verifier = opening.opened(config)
+        return opened(config)
     except OSError as error:  # an SSLError is one
         raise StartError(f"jwt: ca_file cannot be used: {error}") from error
-    return verifier
 
 
 async def _later(exchange: Exchange, verifier: Verifier, token: Token, shown: bytes) -> None:
@@ -191,7 +193,7 @@ def _take(exchange: Exchange, verifier: Verifier, token: Token, key: Key, shown:
     except Refused as refused:
         raise _refusal(refused) from None
     known.identify(exchange)
-    consume(exchange, shown, verifier.owns)
+    consume(exchange, shown)
 
 
 def _refusal(refused: Refused) -> CallerFault:

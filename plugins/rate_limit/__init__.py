@@ -18,6 +18,7 @@ import msgspec
 
 from gateway import (
     Attempt,
+    Duration,
     Exchange,
     Gateway,
     GatewayError,
@@ -27,6 +28,7 @@ from gateway import (
     StartError,
     get_logger,
     hookimpl,
+    parse_duration,
 )
 
 from .checking import check_needs, faults_of
@@ -56,6 +58,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         socket) for all that share it. It is one for all gateways, fixed at start.
     store_user: The name to log in to it with; empty means the default one's.
     store_password: The password to log in to it with.
+    store_timeout: How long a request waits for it.
     on_store_lost: While it is away, "local" counts in each process, "refuse" answers 503.
     nodes: How many gateways share it, with equally many workers each; while it is away each worker
         lets through its share. Fixed at start.
@@ -67,6 +70,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     store: str = MEMORY
     store_user: str = ""
     store_password: Secret | None = None
+    store_timeout: Duration = parse_duration("50ms")
     on_store_lost: Literal["local", "refuse"] = "local"
     nodes: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1
     counters_max: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 100_000
@@ -236,6 +240,7 @@ class _Sharing(Plugin):
             self._report,
             user=config.store_user,
             password=config.store_password,
+            deadline_s=config.store_timeout / 1e9,
             refuses=config.on_store_lost == "refuse",
         )
 

@@ -52,10 +52,16 @@ class Shared:
         *,
         user: str,
         password: Secret | None,
+        deadline_s: float,
         refuses: bool,
     ) -> None:
         self.link = RedisLink(
-            url, (TAKE, GIVE, RENEW), user=user, password=password, on_up=self._pay
+            url,
+            (TAKE, GIVE, RENEW),
+            user=user,
+            password=password,
+            deadline_s=deadline_s,
+            on_up=self._pay,
         )
         self.lease_s, self.renew_s = LEASE_S, RENEW_S
         self._memory = memory

@@ -13,6 +13,7 @@ from gateway import (
     Exchange,
     Usage,
     estimate_input,
+    is_form,
 )
 
 from .later import Results, is_report
@@ -138,7 +139,10 @@ def _unseen(exchange: Exchange, attempt: Attempt) -> Usage | None:
     return usage
 
 
-def _asked(exchange: Exchange, attempt: Attempt) -> int:
+def _asked(exchange: Exchange, attempt: Attempt) -> int | None:
+    """A guess at what was read. Of sound and pictures, which a form brings, bytes say nothing."""
+    if is_form(exchange.headers.get(b"content-type") or b""):
+        return None
     body = exchange.body or attempt.body
     return estimate_input(body) if body else exchange.bytes_received // BYTES_PER_TOKEN
 

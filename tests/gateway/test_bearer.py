@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway import CallerFault, consume, credential_of, hookimpl, is_known, unauthorized
-from gateway.bearer import refuse_unknown
+from gateway.bearer import Guard
 from gateway.testing import exchange, plan_of, run
 
 KEY = b"weir_abcdefghijklmnop"
@@ -30,10 +30,13 @@ class Plugin:
 
 
 class Another(Plugin):
-    """Knows nobody."""
+    """Knows nobody, and tells its own by their beginning."""
 
     @hookimpl
     def authenticate(self, exchange): ...
+
+    def owns(self, exchange, credential):
+        return credential.startswith(b"own-")
 
 
 @pytest.mark.parametrize(
@@ -136,9 +139,20 @@ def test_one_who_knows_the_caller_is_enough(upstream, plugins):
     assert run(plan_of(*plugins), exchange(headers=[BEARER]), upstream).status == 200
 
 
+@pytest.mark.parametrize("plugins", [(Plugin(), Another()), (Another(), Plugin())])
+def test_what_another_says_is_its_own_does_not_go_up_either(upstream, plugins):
+    for first in (b"own-1", OTHER):
+        fields = [(b"weir-authorization", KEY), (b"Authorization", b"Bearer " + first)]
+        path = b"v1/models?key=" + first
+        made = exchange(b"GET", path, headers=[*fields, (b"api-key", b"own-2")])
+        assert run(plan_of(*plugins), made, upstream).status == 200
+        head = upstream.requests[-1].head
+        assert (b"own-2" in head, head.count(first)) == (False, 0 if first == b"own-1" else 2)
+
+
 def test_metadata_alone_is_nobody():
     made = exchange()
     made.known().metadata = {"team": "search"}
     assert not is_known(made)
     with pytest.raises(CallerFault):
-        refuse_unknown(made)
+        Guard(()).check(made)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ from gateway.testing import (
     StartFailed,
     running_gateway,
 )
+from plugins.api_keys.format import make
 from plugins.jwt import Config, Plugin
 from plugins.jwt.source import AGAIN_S
 from tests.plugins.jwt.issuers import AUDIENCE, ISSUER, Server, SigningKey, jwks, served
@@ -284,6 +288,24 @@ def test_each_gateway_has_its_own_issuer_and_a_reload_counts(upstream, ec_key, e
         assert statuses() == [401, 503, 401, 200]
 
 
+def test_the_readmes_settings_do_what_it_says(upstream, ec_key, show, issuer):
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    section = text.partition("### Tokens from elsewhere\n")[2].partition("\n#")[0]
+    settings, claims = re.findall(r"```(?:toml|json)\n(.*?)```", section, re.DOTALL)
+    config = configured(upstream, tomllib.loads(settings)["plugins"]["jwt"])
+    config["plugins"]["jwt"]["jwks"] = issuer.url
+    with running_gateway(config, plugins=[show]) as gateway:
+        found = identity(ask(gateway, bearer(ec_key.token(**orjson.loads(claims)))))
+    assert (found["key_id"], found["user"], found["team"]) == (
+        "auth0|7f3",
+        "ann@acme.example",
+        "acme",
+    )
+    assert (found["tags"], found["metadata"]) == (["chat", "embed"], {"region": "eu"})
+    assert found["rates"] == [["key", "50/min"], ["key", "8 concurrent"]]
+    assert found["budgets"] == [["team", "200 USD/month"]]
+
+
 @pytest.mark.parametrize(
     ("jwt", "said"),
     [
@@ -305,6 +327,41 @@ def test_what_would_stop_a_start_is_told(jwt, said):
     config = Config(**jwt)
     (text,) = Plugin(config).check(config, Path())
     assert said in text
+
+
+@pytest.mark.parametrize("order", [["jwt", "api_keys"], ["api_keys", "jwt"]])
+def test_beside_keys_each_takes_what_is_its_own(upstream, ec_key, tmp_path, order):
+    key = make()
+    (tmp_path / "jwks.json").write_bytes(jwks(ec_key))
+    config = configured(upstream, table(f"file:{tmp_path}/jwks.json"))
+    config["enabled"] = [*order, "credentials"]
+    kept = {"name": "of-config", "hash": hashlib.sha256(key.encode()).hexdigest()}
+    config["plugins"]["api_keys"] = {"store": "none", "keys": [kept]}
+    token = ec_key.token()
+    with running_gateway(config) as gateway:
+        for shown, status, said in (
+            (key.encode(), 200, b""),
+            (token, 200, b""),
+            (make().encode(), 401, b"The key is none of this gateway"),
+            (ec_key.token(exp=1), 401, b"The token is not accepted"),
+            (b"a.b.c.d.e", 401, b"The credential is none that this gateway knows"),
+            (b"", 401, b"the request has none"),
+        ):
+            upstream.forget()
+            answer = ask(gateway, bearer(shown))
+            assert answer.status == status
+            assert said in answer.body
+            assert len(upstream.requests) == (1 if status == 200 else 0)
+        # Both in one request: one of them says who calls, and neither goes up.
+        for fields in (
+            [(b"weir-authorization", key.encode()), *bearer(token)],
+            [(b"weir-authorization", token), *bearer(key.encode())],
+            [(b"x-api-key", key.encode()), *bearer(token)],
+        ):
+            upstream.forget()
+            assert ask(gateway, fields).status == 200
+            assert key.encode() not in upstream.requests[0].head
+            assert token not in upstream.requests[0].head
 
 
 def test_what_cannot_work_does_not_start(upstream):

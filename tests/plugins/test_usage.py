@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 
@@ -677,3 +678,34 @@ def test_phases_without_an_answer_are_left_alone() -> None:
     assert plugin.rewrite(made) is None
     plugin.settle(made)
     assert made.usage is None
+
+
+# -- forms -----------------------------------------------------------------------------------------
+
+
+def transcribed(answer: bytes, kind: bytes) -> Ran:
+    """A transcription of a file, as the SDKs ask for it."""
+    sent: Any = {"data": {"model": "whisper-1"}, "files": {"file": ("a.wav", b"RIFF" * 5000)}}
+    request = httpx.Request("POST", "http://h", **sent)
+    fields = [(b"Content-Type", request.headers["content-type"].encode())]
+    made = exchange(path=b"v1/audio/transcriptions", headers=fields, body=request.read())
+    made.model = None
+    plan = plan_of(plugins.usage)
+    with ScriptedUpstream(gives(answer, kind)) as upstream:
+        return run(plan, made, upstream)
+
+
+def test_a_transcription_is_known_by_the_model_in_its_form() -> None:
+    answer = {"text": "hello", "usage": {"type": "duration", "seconds": 3}}
+    ran = transcribed(orjson.dumps(answer), JSON)
+
+    assert ran.exchange.model == "whisper-1"
+    usage = usage_of(ran)
+    assert (usage.details, usage.estimated, usage.input) == ({"input_audio_ms": 3000}, False, None)
+
+
+def test_of_a_file_no_tokens_are_guessed() -> None:
+    ran = transcribed(b"1\n00:00:00 --> 00:00:03\nhello\n", b"text/plain")
+
+    usage = usage_of(ran)
+    assert (usage.estimated, usage.input, usage.output) == (True, None, None)

@@ -116,7 +116,7 @@ def test_addresses_are_not_remembered_without_end():
     made = grant(networks=("10.0.0.0/8",))
     for number in range(2_000):
         made.check(asked(peer=f"10.0.{number // 256}.{number % 256}:1"), NOW)
-    assert len(made._addresses) <= 256  # noqa: SLF001
+    assert len(made._addresses) <= 256
 
 
 def test_both_have_to_allow_an_address():

@@ -45,7 +45,7 @@ def test_many_changes_are_read_as_everything(opened):
     opened.run(
         opened.store.fetch(
             "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 1001) "
-            f"INSERT INTO api_changes (at_ms, who, what, kind, subject, details) {rows}"  # noqa: S608
+            f"INSERT INTO api_changes (at_ms, who, what, kind, subject, details) {rows}"
         )
     )
     changes = opened.run(changes_since(opened.store, seq))

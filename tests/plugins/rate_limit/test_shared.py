@@ -32,7 +32,12 @@ class Node:
     """One process: its store, and the limits that are asked, shared by `nodes` of them."""
 
     def __init__(
-        self, server: RedisServer, *limits: dict[str, Any], nodes: int = 2, refuses: bool = False
+        self,
+        server: RedisServer,
+        *limits: dict[str, Any],
+        nodes: int = 2,
+        refuses: bool = False,
+        deadline_s: float = 0.05,
     ) -> None:
         self.limits = []
         for place, keys in enumerate(limits):
@@ -42,7 +47,13 @@ class Node:
         report = Report()
         self.memory = Memory(100, report.over)
         self.shared = Shared(
-            server.url, self.memory, report, user="", password=None, refuses=refuses
+            server.url,
+            self.memory,
+            report,
+            user="",
+            password=None,
+            deadline_s=deadline_s,
+            refuses=refuses,
         )
         self.shared.renew_s = 0.2
         self.notes: list[Note] = []
