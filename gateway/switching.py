@@ -22,7 +22,7 @@ from gateway.headers import Headers
 from gateway.line import Line
 from gateway.log import get
 from gateway.opening import taps_of
-from gateway.reply import Head
+from gateway.reply import Head, Reply
 from gateway.strand import PAUSE
 from gateway.websocket import Inflater, Reader, Unreadable
 
@@ -56,6 +56,13 @@ class Switching(Line):
         self._caller: Caller | None = caller
         self._taps: list[Any] = []
         self._ended: asyncio.Future[None] | None = None
+
+    async def _before(self) -> Reply | None:
+        exchange = self.exchange
+        dialect = exchange.dialect
+        if dialect is not None:
+            exchange.model = dialect.model(None, exchange.path)  # there is no body that names one
+        return await super()._before()
 
     async def _go(self, attempt: Attempt) -> Answer:
         """Send the request with its upgrade, and wait for the head."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote_to_bytes
 
 import orjson
 
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
 name = "openai"
 surface = "openai"
 
-# Where a path names the model and the body need not: Azure's deployments, Workers AI's model ids.
-_MODEL: Final = re.compile(rb"(?:^|/)deployments/([^/?]+)|(?:^|/)(@(?:cf|hf)/[^?]+)")
+# Where a path names the model and the body need not, or there is none: Azure's deployments, Workers
+# AI's model ids, the query of a realtime session.
+_MODEL: Final = re.compile(
+    rb"(?:^|/)deployments/([^/?]+)|(?:^|/)(@(?:cf|hf)/[^?]+)|[?&](?:model|deployment)=([^&]+)"
+)
 _END_TYPES: Final = frozenset(
     {
         "image_edit.completed",
@@ -37,7 +41,9 @@ def model(document: object, path: bytes) -> str | None:
     if found is not None:
         return found
     match = _MODEL.search(path)
-    return (match[1] or match[2]).decode("utf-8", "replace") if match is not None else None
+    if match is None:
+        return None
+    return unquote_to_bytes(match[1] or match[2] or match[3]).decode("utf-8", "replace")
 
 
 def streams(document: object, path: bytes) -> bool:  # noqa: ARG001

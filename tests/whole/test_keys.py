@@ -1,25 +1,31 @@
-"""Managed keys while a gateway runs: in force everywhere within a second, whatever the store does."""
+"""Managed keys while a gateway runs: in force everywhere within a second, and without the store."""
 
 from __future__ import annotations
 
 import re
 import secrets
+import shlex
 import sqlite3
 import time
 import timeit
+import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import anthropic
-import httpx
+import msgspec
 import openai
+import orjson
 import pytest
+from click.testing import CliRunner
 from google import genai
 from google.genai import errors as google_errors
 
+from gateway.cli import main
 from gateway.refusal import Screen
 from gateway.testing import (
+    RawAnswer,
     RawCaller,
     RunningGateway,
     ScriptedUpstream,
@@ -33,10 +39,11 @@ from gateway.testing import (
 )
 from gateway.testing.exchanges import BARE
 from plugins.api_keys import NAME, Config, Plugin
-from plugins.api_keys.fields import StaticKey
+from plugins.api_keys.fields import StaticKey, Team
 from plugins.api_keys.format import ALPHABET, checksum, digest_of, make
 from tests.postgres_server import postgres_server
 from tests.sizes import Sizes
+from tests.tidy.source import ROOT
 
 # In force within this, says the promise; `PATIENCE_S` is for a machine that is busy otherwise.
 SOON_S = 1.0
@@ -50,19 +57,27 @@ class Admin:
     """The operator of a gateway."""
 
     def __init__(self, gateway: RunningGateway) -> None:
-        headers = {"Authorization": f"Bearer {gateway.admin_token}"}
-        self._client = httpx.Client(base_url=gateway.admin_url, headers=headers, trust_env=False)
+        self._gateway = gateway
+        self._token = gateway.admin_token
 
     def ask(
         self, method: str, path: str, body: Any = None, **headers: str
     ) -> tuple[int, dict[str, Any]]:
-        fields = {name.replace("_", "-"): value for name, value in headers.items()}
-        answer = self._client.request(method, f"/api/{path}", json=body, headers=fields)
-        assert answer.headers["content-type"] == "application/json", answer.text
-        return answer.status_code, answer.json()
+        answer = self.answer(method, f"/api/{path}", body, self._token, **headers)
+        assert answer.get(b"content-type") == b"application/json", answer.body
+        return answer.status, orjson.loads(answer.body)
+
+    def answer(
+        self, method: str, path: str, body: Any = None, token: str = "", **headers: str
+    ) -> RawAnswer:
+        fields = [(n.replace("_", "-").encode(), value.encode()) for n, value in headers.items()]
+        with RawCaller(self._gateway.admin_port) as caller:
+            data = None if body is None else orjson.dumps(body)
+            caller.request(method.encode(), path.encode(), bearer(token), *fields, body=data)
+            return caller.answer()
 
     def probe(self, path: str) -> int:
-        return self._client.get(path).status_code
+        return self.answer("GET", path).status
 
     def done(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         status, document = self.ask(method, path, body)
@@ -354,17 +369,16 @@ def test_what_cannot_be_done_is_said_in_json(admin, method, path, body, status):
     assert "sk-12345678" not in document["error"]
 
 
-def test_no_endpoint_of_the_operator_is_open_but_the_probes(admin, gateway):
+def test_no_endpoint_of_the_operator_is_open_but_the_probes(admin):
     """Walk what is served: each route has its rule."""
     document = admin.done("GET", "openapi.json")
     assert {"/api/keys", "/api/keys/{id}", "/api/teams"} <= document["paths"].keys()
-    with httpx.Client(base_url=gateway.admin_url, trust_env=False) as client:
-        for path, item in document["paths"].items():
-            is_probe = path in ("/livez", "/readyz", "/healthz")
-            for method in item:
-                for given in ({}, {"Authorization": "Bearer wrong"}):
-                    answer = client.request(method, re.sub(r"[{}]", "", path), headers=given)
-                    assert (answer.status_code != 401) == is_probe, (method, path)
+    for path, item in document["paths"].items():
+        is_probe = path in ("/livez", "/readyz", "/healthz")
+        for method in item:
+            for token in ("", "wrong"):
+                answer = admin.answer(method.upper(), re.sub(r"[{}]", "", path), token=token)
+                assert (answer.status != 401) == is_probe, (method, path)
 
 
 # -- callers ---------------------------------------------------------------------------------------
@@ -475,3 +489,70 @@ def test_among_ten_thousand_keys_one_costs_what_it_costs_alone():
     few, many = cost_us(1), cost_us(10_000)
     print(f"verified in {few:.2f} us among 1, in {many:.2f} us among 10,000")
     assert many < 3 * few + 1
+
+
+# -- what the README shows -------------------------------------------------------------------------
+
+
+def readme(kind: str) -> list[str]:
+    """Give the blocks of that kind of the README's section."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    section = text.partition("\n### Keys\n")[2].partition("\n### ")[0]
+    return re.findall(rf"^```{kind}\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+
+
+def test_the_readmes_one_key_for_all_opens_the_gateway(upstream):
+    made = CliRunner().invoke(main, shlex.split(readme("sh")[0])[1:])
+    key, digest = made.stdout.split()
+    settings = tomllib.loads(readme("toml")[0])
+    (row,) = settings["plugins"]["api_keys"]["keys"]
+    assert set(row["hash"]) == {"0"}
+    row["hash"] = digest
+    settings["providers"] = {"openai": upstream.provider()}
+    with (
+        running_gateway(settings, plugins=settings["enabled"]) as gateway,
+        ExitStack() as stack,
+    ):
+        callers = Callers(stack, gateway)
+        assert callers.statuses(key) == {200}
+        assert callers.statuses(make()) == {401}
+
+
+def test_the_readmes_commands_do_what_they_say(tmp_path):
+    file = tmp_path / "config.toml"
+    file.write_text(f'state_dir = "{tmp_path}"\n')
+    id_, printed = "", []
+    for line in "".join(readme("sh")[1:]).splitlines():
+        words = [id_ if word == "ID" else word for word in shlex.split(line)]
+        assert words[0] == "weir"
+        done = CliRunner().invoke(main, [*words[1:], "--config", str(file)])
+        assert done.exit_code == 0, (line, done.output)
+        printed.append(done.stdout)
+        id_ = next(iter(re.findall(r"\bkey_[0-9a-f]{21}\b", done.stdout)), id_)
+    assert orjson.loads(printed[-1])["team"] == "search"
+    assert len(printed) == 8
+
+
+def test_the_readmes_store_is_one_that_nodes_share(upstream, postgres):
+    (_, text) = readme("toml")
+    table = tomllib.loads(text)["plugins"]["api_keys"]
+    assert table["store"].startswith("postgresql://")
+    table["store"] = postgres.database()
+    with ExitStack() as stack:
+        nodes = [stack.enter_context(running(upstream, **table)) for _ in range(2)]
+        made = Admin(nodes[0]).make()
+        Callers(stack, *nodes).wait_for(made["key"], 200)
+
+
+def test_the_readmes_scanner_finds_keys():
+    pattern = readme("")[-1].strip()
+    assert re.fullmatch(pattern, make())
+    assert not re.search(pattern, make()[:-1])
+
+
+def test_the_readme_lists_each_field_and_endpoint():
+    text = (ROOT / "README.md").read_text("utf-8")
+    section = text.partition("\n### Keys\n")[2].partition("\n### ")[0]
+    for type_ in (StaticKey, Team):
+        for field in msgspec.structs.fields(type_):
+            assert f"`{field.name}`" in section

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,6 +27,7 @@ from gateway.testing import (
     running_gateway,
     sized,
 )
+from plugins.api_keys.format import digest_of, make
 from tests.gateway.answers import CHAT, chat_chunk, sse
 from tests.redis_server import RedisServer
 from tests.sizes import Sizes
@@ -318,3 +321,54 @@ def test_official_sdks_raise_what_they_have_for_it_and_come_again_in_time():
                 assert 0 < int(fields["retry-after-ms"]) <= 2000
                 gpt.chat.completions.create(model="m", messages=hi)
             assert len(upstream.requests) == 2
+
+
+# -- the README ------------------------------------------------------------------------------------
+
+KEY = make()
+KEYS = {
+    "store": "none",
+    "keys": [{"name": "a", "hash": digest_of(KEY.encode()).hex(), "team": "t"}],
+    "teams": [{"name": "t"}],
+}
+FLAGS = re.MULTILINE | re.DOTALL
+
+
+def blocks() -> list[dict[str, Any]]:
+    """Give the tables that the README's section shows."""
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    section = text.partition("\n### Rate limits\n")[2].partition("\n### ")[0]
+    return [tomllib.loads(each) for each in re.findall(r"^```toml\n(.*?)^```$", section, FLAGS)]
+
+
+def test_the_readmes_rules_hold():
+    (table, _) = blocks()
+    with ScriptedUpstream(gives(ANSWER)) as upstream:
+        given = config(upstream, table["plugins"]["rate_limit"].pop("rules"))
+        given["plugins"]["rate_limit"] |= table["plugins"]["rate_limit"]
+        given["plugins"]["api_keys"] = KEYS
+        given["enabled"] = ["metadata", "api_keys", "usage", "rate_limit"]
+        with running_gateway(given) as gateway:
+            url = f"http://127.0.0.1:{gateway.port}/openai/{CHAT.decode()}"
+            with httpx.Client(headers={"authorization": f"Bearer {KEY}"}) as client:
+                answers = [client.post(url, json=BODY) for _ in range(51)]
+    assert [answer.status_code for answer in answers] == [200] * 50 + [429]
+    assert answers[0].headers["weir-ratelimit-remaining-requests"] == "49"
+    assert answers[0].headers["weir-ratelimit-limit-tokens"] == "100000"
+    assert answers[50].headers["weir-ratelimit-rule"] == "per-key"
+
+
+def test_the_readmes_nodes_share_a_limit(server: RedisServer):
+    (_, table) = blocks()
+    table["plugins"]["rate_limit"]["store"] = server.url
+    with ScriptedUpstream(gives(ANSWER)) as upstream, ExitStack() as stack:
+        limits = [{"name": "all", "scope": "gateway", "limit": "6/hour"}]
+        given = config(upstream, limits, **table["plugins"]["rate_limit"], store_timeout="5s")
+        given["server"] = table["server"]
+        gateways = [stack.enter_context(running_gateway(given)) for _ in range(3)]
+        statuses = []
+        for gateway in gateways * 4:
+            url = f"http://127.0.0.1:{gateway.port}/openai/{CHAT.decode()}"
+            fields = {"authorization": "Bearer k"}
+            statuses.append(httpx.post(url, json=BODY, headers=fields).status_code)
+    assert sorted(statuses) == [200] * 6 + [429] * 6

@@ -79,6 +79,7 @@ class Plugin:
             "case": (exchange.headers.get(b"x-case") or b"").decode(),
             "slices": getattr(exchange.notes.get("teller"), "count", 0),
             "outcome": exchange.outcome,
+            "asked": exchange.model,
         }
         self.file.write(orjson.dumps(told) + b"\\n")
 """
@@ -282,5 +283,6 @@ def test_the_answers_of_a_realtime_session_add_up(watched: Watched) -> None:
     (line,) = watched.told(1)
     assert got == said
     assert tuple(line[name] for name in COUNTS) == (108, 192, None, 90, None)
-    assert (line["model"], line["finish_reason"]) == ("gpt-realtime", "completed")
+    assert (line["asked"], line["model"]) == ("gpt-realtime", "gpt-realtime")
+    assert line["finish_reason"] == "completed"
     assert (line["estimated"], line["reported"]) == (False, False)

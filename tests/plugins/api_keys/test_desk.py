@@ -265,5 +265,5 @@ def test_a_change_is_an_object(body):
 
 def test_a_grace_is_a_duration():
     assert Rotation("24h").duration == 86_400_000_000_000
-    with pytest.raises(ValueError, match="^grace: "):
+    with pytest.raises(ValueError, match=r"^grace: "):
         Rotation("soon")

@@ -43,7 +43,7 @@ HASH = "a" * 64
     ],
 )
 def test_what_is_wrong_is_blamed_on_its_field(field, value):
-    with pytest.raises(msgspec.ValidationError, match=f"^{field}: "):
+    with pytest.raises(msgspec.ValidationError, match=rf"^{field}: "):
         msgspec.convert({"name": "a", field: value}, Key)
 
 
@@ -90,15 +90,15 @@ def test_all_that_a_key_may_say_is_taken():
 
 
 def test_a_static_key_needs_a_hash():
-    with pytest.raises(ValueError, match="^hash: .*weir keys hash"):
+    with pytest.raises(ValueError, match=r"^hash: .*weir keys hash"):
         StaticKey(name="a", hash="secret")
-    with pytest.raises(ValueError, match="^id: "):
+    with pytest.raises(ValueError, match=r"^id: "):
         StaticKey(name="a", hash=HASH, id="a b")
     assert StaticKey(name="a", hash=HASH).id == ""
 
 
 def test_a_team_names_provider_keys_by_reference_only():
-    with pytest.raises(ValueError, match="^provider_keys: openai: .*never the key") as caught:
+    with pytest.raises(ValueError, match=r"^provider_keys: openai: .*never the key") as caught:
         Team(name="t", provider_keys={"openai": "sk-12345678"})
     assert "sk-12345678" not in str(caught.value)
     assert Team(name="t", provider_keys={"openai": "env:A", "b": "file:/x"}).provider_keys
@@ -106,7 +106,7 @@ def test_a_team_names_provider_keys_by_reference_only():
 
 @pytest.mark.parametrize("name", ["a b", "a/b", "-a", ".", "ä", "a" * 101])
 def test_a_teams_name_can_stand_in_a_path(name):
-    with pytest.raises(ValueError, match="^name: "):
+    with pytest.raises(ValueError, match=r"^name: "):
         Team(name=name)
 
 
@@ -127,5 +127,5 @@ def test_names_and_ids():
     check_name("name", "Anna's".replace("'", "") + " laptop: 2/3 @home")
     check_id("id", "key_1a.b:c@d-e")
     for text in ("", "a/b", "_a", "a\n"):
-        with pytest.raises(ValueError, match="^id: "):
+        with pytest.raises(ValueError, match=r"^id: "):
             check_id("id", text)
