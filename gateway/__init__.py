@@ -37,8 +37,9 @@ from gateway.migrating import (
 from gateway.query import ErrorAnswer, read_query
 from gateway.rates import Rate, check_budget, parse_rate
 from gateway.reading import read as read_usage
-from gateway.redis_link import RedisLink, Script, StoreLost
-from gateway.redis_link import check_address as check_store_address
+from gateway.redis_link import RedisLink, StoreLost
+from gateway.redis_wire import Script
+from gateway.redis_wire import check_address as check_store_address
 from gateway.reply import Head, Reply
 from gateway.scopes import Subject, check_scopes, subject_of
 from gateway.secret import Secret, resolve, scrub

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from gateway.clock import monotonic_ns
 from gateway.exchange import CLIENT_ABORT, COMPLETE, STOPPED, TRUNCATED
 from gateway.tcp import is_gone, reset, round_trip_ns, unread, unsent
-from gateway.websocket import GOING_AWAY, Reader, close_frame
+from gateway.websocket import GOING_AWAY, Reader, close_frame, text_frame
 
 if TYPE_CHECKING:
     from gateway.caller import Caller
@@ -162,11 +162,17 @@ class End(asyncio.Protocol):
 
     # -- ending ------------------------------------------------------------------------------------
 
-    def say_goodbye(self, mask: bytes) -> None:
-        """Send a close frame of our own, where one may stand: between two frames, and once."""
+    def say_goodbye(self, mask: bytes, code: int, last: bytes = b"") -> None:
+        """Send a close frame of our own, where one may stand: between two frames, and once.
+
+        last: a text to send before it, where a message may stand.
+        """
         other = self.other
-        if other is not None and other.reader.is_between and not other.reader.is_closed:
-            self.transport.write(close_frame(GOING_AWAY, mask=mask))
+        if other is None or not other.reader.is_between or other.reader.is_closed:
+            return
+        if last and other.reader.is_between_messages:
+            self.transport.write(text_frame(last))
+        self.transport.write(close_frame(code, mask=mask))
 
     def finish(self) -> None:
         """Send what is left, then the end. Read on for a while: to close over unread bytes would
@@ -306,12 +312,12 @@ class Tunnel:
         if self.caller.is_lost and self.up.is_lost:
             self.clock.unwatch(self)
 
-    def stop(self, outcome: str, why: str) -> None:
-        """We end it: both sides are told that we are going away (RFC 6455 section 7.4.1)."""
+    def stop(self, outcome: str, why: str, code: int = GOING_AWAY, last: bytes = b"") -> None:
+        """We end it, and tell both sides with that code. last: a text for the caller before it."""
         if self.is_over:
             return
-        self.caller.say_goodbye(b"")
-        self.up.say_goodbye(os.urandom(4))
+        self.caller.say_goodbye(b"", code, last)
+        self.up.say_goodbye(os.urandom(4), code)
         self._end(outcome, why)
         self.caller.finish()
         self.up.finish()

@@ -415,7 +415,7 @@ class Exchange:
 
         tail: the dialect's own ending; it closes the body properly. Without one, or where the
         length was promised already, the answer is cut. Before the head is out the caller gets a 403
-        instead.
+        instead. A WebSocket is closed with 1008, behind the tail as a last message.
         """
         if self.line is not None:
             self.line.stop(outcome, tail)

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.errors import StartError
 from gateway.log import get
+from gateway.redis_wire import HANDSHAKE_S, Script, encoded, greet, made
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -30,17 +30,16 @@ if TYPE_CHECKING:
 
 log = get("redis")
 
-SCHEMES: Final = ("redis://", "rediss://", "unix://")
 DEADLINE_S: Final = 0.05
 # Deadlines missed in a row, of calls that were written together.
 MISSES_MAX: Final = 3
 # Turns of the loop in which a reply that has come in is read; a busy loop comes late to its timers.
 _TURNS: Final = 4
 PROBE_S: Final = 0.25
+# Between two looks at what is still to be said at the end.
+_SAID_S: Final = 0.002
 # A server that has said nothing at all for so long gets a new connection.
 SILENCE_S: Final = 1.0
-# Connecting, logging in and loading scripts.
-HANDSHAKE_S: Final = 0.5
 # Calls that wait for a reply; each is an exchange's, or one of few of a plugin's own.
 CALLS_MAX: Final = 20_000
 
@@ -50,16 +49,6 @@ Late = Callable[[Any], None]
 
 class StoreLost(Exception):
     """The store did not answer in time, or is not there; the text says which."""
-
-
-class Script:
-    """A Lua script, and the name that the server knows it by."""
-
-    __slots__ = ("sha", "text")
-
-    def __init__(self, text: str) -> None:
-        self.text = text.encode()
-        self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest().encode()
 
 
 class _Call:
@@ -89,16 +78,6 @@ class _Call:
         self.fail(why)
         if self.late is not None:
             self.late(None)
-
-
-def check_address(url: str) -> None:
-    """ValueError where an address of a store cannot be one."""
-    if not url.startswith(SCHEMES):
-        raise ValueError(
-            'wanted such as "redis://127.0.0.1:6379/0", "rediss://..." or "unix://..."'
-        )
-    if "@" in url.partition("://")[2].partition("/")[0]:
-        raise ValueError("an address holds no password here; its own key does")
 
 
 class RedisLink:
@@ -134,16 +113,18 @@ class RedisLink:
     async def running(self) -> AsyncIterator[None]:
         """Keep the connection meanwhile. The first try is over when this begins."""
         try:
-            import redis  # noqa: F401, PLC0415 - costs a third of a second where it is not needed
+            made(self._url, self._user, self._password)
         except ImportError as error:
-            raise StartError(
-                'a store in Redis needs the package "redis": pip install "weir[redis]"'
-            ) from error
+            text = 'a store in Redis needs the package "redis": pip install "weir[redis]"'
+            raise StartError(text) from error
+        except ValueError as error:
+            raise StartError(f"the store's address {self._url} cannot be read: {error}") from error
         self._wanted, tried = asyncio.Event(), asyncio.Event()
         keeper = asyncio.get_running_loop().create_task(self._keep(tried), name="redis")
         try:
             await tried.wait()
             yield
+            await self._said()
         finally:
             keeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -167,6 +148,13 @@ class RedisLink:
         return self._send(command, late).future
 
     # -- inner -------------------------------------------------------------------------------------
+
+    async def _said(self) -> None:
+        """Let what was called last arrive, within a deadline."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._deadline_s
+        while self.is_up and (self._calls or self._unsent) and loop.time() < until:
+            await asyncio.sleep(_SAID_S)
 
     def _send(self, command: tuple[bytes, ...], late: Late | None = None) -> _Call:
         if len(self._calls) + len(self._unsent) >= CALLS_MAX:
@@ -207,49 +195,21 @@ class RedisLink:
             self._on_up()
 
     async def _keep(self, tried: asyncio.Event) -> None:
-        from redis.exceptions import RedisError  # noqa: PLC0415 - as above
-
         while True:
-            connection = self._made()
+            connection = made(self._url, self._user, self._password)
             try:
                 async with asyncio.timeout(HANDSHAKE_S):
-                    await self._greet(connection)
+                    await greet(connection, self._scripts)
                 self._up()
                 tried.set()
                 await self._serve(connection)
-            except (OSError, RedisError, TimeoutError) as error:
+            except Exception as error:  # the package's own, a socket's: whatever it is, once more
                 self._down(f"{type(error).__name__}: {error}"[:200])
             finally:
                 await connection.disconnect(nowait=True)
                 self._drop()
                 tried.set()
             await asyncio.sleep(PROBE_S)
-
-    def _made(self) -> AbstractConnection:
-        from redis.asyncio import ConnectionPool  # noqa: PLC0415 - as above
-        from redis.asyncio.retry import Retry  # noqa: PLC0415
-        from redis.backoff import NoBackoff  # noqa: PLC0415
-
-        options: dict[str, Any] = {
-            "protocol": 2,
-            "retry": Retry(NoBackoff(), 0),
-            # With one it would write by `asyncio.wait_for`, which may lose a cancellation (3.11).
-            "socket_timeout": None,
-            "socket_connect_timeout": HANDSHAKE_S,
-        }
-        if self._password is not None:
-            options["password"] = self._password.reveal().decode()
-        if self._user:
-            options["username"] = self._user
-        pool: Any = ConnectionPool.from_url(self._url, **options)
-        return cast("AbstractConnection", pool.make_connection())
-
-    async def _greet(self, connection: AbstractConnection) -> None:
-        await connection.connect()  # type: ignore[no-untyped-call]  # it ships no type
-        for script in self._scripts:
-            packed = encoded((b"SCRIPT", b"LOAD", script.text))
-            await connection.send_packed_command(packed, check_health=False)
-            await connection.read_response(disable_decoding=True)
 
     async def _serve(self, connection: AbstractConnection) -> None:
         self._heard_s = asyncio.get_running_loop().time()
@@ -277,7 +237,7 @@ class RedisLink:
             await connection.send_packed_command(packed, check_health=False)
 
     async def _read(self, connection: AbstractConnection) -> None:
-        from redis.exceptions import NoScriptError, ResponseError  # noqa: PLC0415 - as above
+        from redis.exceptions import NoScriptError, ResponseError  # noqa: PLC0415 - see `made`
 
         loop = asyncio.get_running_loop()
         while True:
@@ -325,9 +285,3 @@ class RedisLink:
         self._unsent = []
         for call in calls:
             call.lose(self.why_down)
-
-
-def encoded(command: Sequence[bytes]) -> bytes:
-    """A command as RESP has it: an array of bulk strings."""
-    parts = [b"$%d\r\n%b\r\n" % (len(part), part) for part in command]
-    return b"*%d\r\n%b" % (len(parts), b"".join(parts))

@@ -24,7 +24,7 @@ from gateway.log import get
 from gateway.opening import taps_of
 from gateway.reply import Head, Reply
 from gateway.strand import PAUSE
-from gateway.websocket import Inflater, Reader, Unreadable
+from gateway.websocket import GOING_AWAY, POLICY, Inflater, Reader, Unreadable
 
 if TYPE_CHECKING:
     import asyncio
@@ -145,7 +145,9 @@ class Switching(Line):
         if self.tunnel is None:
             super().stop(outcome, tail)
         else:
-            self.tunnel.stop(outcome, "draining" if self.gateway.is_draining else "stopped")
+            draining = self.gateway.is_draining
+            code = GOING_AWAY if draining else POLICY
+            self.tunnel.stop(outcome, "draining" if draining else "stopped", code, tail)
 
     def tunnelled(self, outcome: str, why: str) -> None:
         """The tunnel's end is known, and one side at least cannot see it yet."""

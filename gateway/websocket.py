@@ -12,7 +12,9 @@ import zlib
 from collections.abc import Callable
 from typing import Final
 
-GOING_AWAY: Final = 1001  # RFC 6455 section 7.4.1
+# RFC 6455 section 7.4.1.
+GOING_AWAY: Final = 1001
+POLICY: Final = 1008
 
 _CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0, 1, 2, 8, 9, 10
 _KINDS: Final = {_TEXT: "text", _BINARY: "binary"}
@@ -44,6 +46,14 @@ def close_frame(code: int, *, mask: bytes = b"") -> bytes:
     return b"\x88\x82" + mask + unmasked(payload, mask, 0)
 
 
+def text_frame(text: bytes) -> bytes:
+    """A message of our own for a caller, whole and not compressed, up to 64 KiB."""
+    size = len(text)
+    if size > 125:
+        return b"\x81\x7e" + size.to_bytes(2, "big") + text
+    return b"\x81" + bytes([size]) + text
+
+
 def unmasked(data: bytes, mask: bytes, place: int) -> bytes:
     """Take a mask off (or put it on). place: how many bytes of the payload came before."""
     size = len(data)
@@ -68,6 +78,7 @@ class Reader:
     __slots__ = (
         "_bytes_max",
         "_collects",
+        "_goes_on",
         "_head",
         "_inflater",
         "_is_control",
@@ -110,6 +121,7 @@ class Reader:
         self._is_control = False
         self._collects = False
         # of the message
+        self._goes_on = False  # in another frame
         self._kind = ""
         self._is_packed = False
         self._pieces: list[bytes] = []
@@ -119,6 +131,11 @@ class Reader:
     def is_between(self) -> bool:
         """Whether the last frame is whole, so that another may follow."""
         return not self._left and not self._head
+
+    @property
+    def is_between_messages(self) -> bool:
+        """Whether a message of another may follow; control frames may stand within one."""
+        return self.is_between and not self._goes_on
 
     def look_away(self) -> None:
         """Show no more messages; frames are followed all the same."""
@@ -163,6 +180,8 @@ class Reader:
         opcode = self._opcode = first & 15
         self._is_final = first > 127
         self._is_control = opcode > 7
+        if not self._is_control:
+            self._goes_on = not self._is_final
         has_mask = second > 127
         size = second & 127
         end = len(head) - 4 if has_mask else len(head)

@@ -3,18 +3,58 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Final
 
 import click
 
-from gateway.command import config_option, json_option, say, say_json, say_rows
+from gateway import StartError
+from gateway.command import (
+    admin_url,
+    config_option,
+    in_force,
+    json_option,
+    say,
+    say_json,
+    say_rows,
+)
 
-from .asking import Asked
+from .asking import Asked, Asking
 from .format import digest_of, make
-from .options import ask, clearing, common, fields, prefix_of, rules
+from .options import clearing, fields, rules
 
 _HEAD = ("id", "name", "team", "user", "hint", "state", "uses", "last used")
 _GONE = "The key is shown this once."
+
+
+_COMMON: Final = (
+    config_option,
+    json_option,
+    click.option("--url", help="Of the admin listener. Default: what the configuration says."),
+    click.option("--offline", is_flag=True, help="Ask no gateway; go straight to the store."),
+)
+
+
+def common(command: Any) -> Any:
+    """Where to ask, and how to print. The command gets `path`, `as_json`, `url` and `offline`."""
+    for option in reversed(_COMMON):
+        command = option(command)
+    return command
+
+
+def ask(path: str | None, url: str | None, offline: bool, asked: Asked) -> dict[str, Any]:
+    """Ask the gateway of the configuration, or its store."""
+    config, table = in_force(path, "api_keys")
+    if url is None and config.admin.port:
+        url = admin_url(config)
+    return Asking(config, table, url, offline=offline).ask(asked)
+
+
+def prefix_of(path: str | None) -> str:
+    """What new keys begin with; the usual where the configuration cannot be read."""
+    try:
+        return str(in_force(path, "api_keys")[1].prefix)
+    except StartError:
+        return "weir-"
 
 
 @click.command("create")

@@ -9,8 +9,8 @@ import click
 from gateway.command import say, say_json, say_rows
 
 from .asking import Asked
-from .command_keys import say_fields
-from .options import PAIR, ask, clearing, common, fields, rules
+from .command_keys import ask, common, say_fields
+from .options import PAIR, clearing, fields, rules
 
 _PROVIDER_KEY = click.option(
     "--provider-key",

@@ -9,10 +9,7 @@ from typing import Any, Final
 import click
 import orjson
 
-from gateway import StartError, now_ms, parse_duration
-from gateway.command import admin_url, config_option, in_force, json_option
-
-from .asking import Asked, Asking
+from gateway import now_ms, parse_duration
 
 _LISTS: Final = {
     "gateway": ("gateways", "A gateway that it is for."),
@@ -40,19 +37,6 @@ class _Pair(click.ParamType[tuple[str, str]]):
 
 
 PAIR: Final = _Pair()
-_COMMON: Final = (
-    config_option,
-    json_option,
-    click.option("--url", help="Of the admin listener. Default: what the configuration says."),
-    click.option("--offline", is_flag=True, help="Ask no gateway; go straight to the store."),
-)
-
-
-def common(command: Any) -> Any:
-    """Where to ask, and how to print. The command gets `path`, `as_json`, `url` and `offline`."""
-    for option in reversed(_COMMON):
-        command = option(command)
-    return command
 
 
 def rules(command: Any) -> Any:
@@ -102,22 +86,6 @@ def fields(given: dict[str, Any]) -> dict[str, Any]:
         else:
             found[name] = list(value) if isinstance(value, tuple) else value
     return found
-
-
-def ask(path: str | None, url: str | None, offline: bool, asked: Asked) -> dict[str, Any]:
-    """Ask the gateway of the configuration, or its store."""
-    config, table = in_force(path, "api_keys")
-    if url is None and config.admin.port:
-        url = admin_url(config)
-    return Asking(config, table, url, offline=offline).ask(asked)
-
-
-def prefix_of(path: str | None) -> str:
-    """What new keys begin with; the usual where the configuration cannot be read."""
-    try:
-        return str(in_force(path, "api_keys")[1].prefix)
-    except StartError:
-        return "weir-"
 
 
 def _scalar(text: str) -> Any:

@@ -8,11 +8,12 @@ the answer that told its counts.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any, Final
 
 import orjson
 
-from gateway import Exchange, Usage, get_logger, may_tell, read_usage
+from gateway import STOPPED, Exchange, Usage, get_logger, may_tell, read_usage
 
 from .demand import Demand
 from .holds import Note
@@ -138,7 +139,18 @@ class Session:
         self._is_over = True
         log.warning("session_stopped", id=self._exchange.id, budget=limit.name)
         # Not from within: the frames of this slice are still being read.
-        asyncio.get_running_loop().call_soon(self._exchange.stop)
+        stop = partial(self._exchange.stop, STOPPED, self._farewell(limit))
+        asyncio.get_running_loop().call_soon(stop)
+
+    def _farewell(self, limit: Limit) -> bytes:
+        """OpenAI's event of an error; Google's sessions have none, only the close itself."""
+        dialect = self._exchange.dialect
+        if dialect is None or dialect.surface != "openai":
+            return b""
+        message = f"The budget {limit.name} is spent; this session ends here."
+        error = {"type": "insufficient_quota", "code": "budget_exceeded", "message": message}
+        event = {"type": "error", "event_id": self._exchange.id, "error": error}
+        return orjson.dumps(event)
 
 
 def _decoded(data: bytes) -> Any:

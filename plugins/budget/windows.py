@@ -103,6 +103,10 @@ class Calendar(Window):
     def starts_ms(self) -> int:
         return self.since_ms
 
+    def next_ms(self) -> int:
+        """When the span after the present one ends."""
+        return span(self.period, self._zone, self.until_ms)[1]
+
 
 class Rolling(Window):
     """The epoch is the number of the present step since 1970; the `steps` before it count too."""

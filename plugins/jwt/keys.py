@@ -112,7 +112,7 @@ def _is_named(key: Key, kid: str | None) -> bool:
 def _of_jwk(entry: Any) -> Key:
     """A key of a set; one of several errors where it is not to verify with."""
     kind, kid, only = entry["kty"], entry.get("kid"), entry.get("alg")
-    if kind not in _KINDS or "d" in entry:
+    if kind not in _KINDS:
         raise ValueError("not a public key")
     operations = entry.get("key_ops", ["verify"])
     if entry.get("use", "sig") != "sig" or not {"verify"}.issubset(operations):

@@ -132,11 +132,19 @@ def _surplus(exchange: Exchange, hold: Hold) -> int:
 def _used(hold: Hold, attempt: Attempt) -> int:
     """Tokens that an attempt used which was sent."""
     usage = attempt.usage
-    if usage is None or not usage.is_known:
-        # Nobody read what it was; a refusal costs nothing.
-        return hold.amount if attempt.status is not None and attempt.status < 400 else 0
+    if usage is None:
+        return _unread(hold, attempt)
+    # Not `usage.input`: this is for every request.
+    read = (usage.fresh_input or 0) + (usage.cache_read or 0) + (usage.cache_write or 0)
+    wrote = (usage.output_text or 0) + (usage.output_reasoning or 0)
+    if not read and not wrote and not usage.is_known:
+        return _unread(hold, attempt)
     if usage.reported:
         return 0
     unit = hold.limit.unit
-    read = 0 if unit == OUTPUT else usage.input or 0
-    return read if unit == INPUT else read + (usage.output or 0)
+    return read if unit == INPUT else wrote if unit == OUTPUT else read + wrote
+
+
+def _unread(hold: Hold, attempt: Attempt) -> int:
+    """Nobody read what it was; a refusal costs nothing."""
+    return hold.amount if attempt.status is not None and attempt.status < 400 else 0

@@ -11,6 +11,10 @@ windows carry it over, one limit a window. It is never more than `DEBT_WINDOWS_M
 All numbers are whole and below 2**53, which is where the floats of Lua stop counting by one: the
 same arithmetic runs in Redis (`scripts`). Time is in ticks of a limit's own, a microsecond or a
 round number of them, since whenever the clock that is used began.
+
+The package `limits` was weighed: a hit of its memory strategies takes 10 to 17 us where one of
+these takes 0.5 to 0.7, its moving window keeps an entry for each token, and none of them can give
+back what a request did not use, or take several limits or none.
 """
 
 from __future__ import annotations

@@ -10,15 +10,9 @@ from typing import Any
 
 import pytest
 
-from gateway.redis_link import (
-    DEADLINE_S,
-    MISSES_MAX,
-    RedisLink,
-    Script,
-    StoreLost,
-    check_address,
-    encoded,
-)
+from gateway.errors import StartError
+from gateway.redis_link import DEADLINE_S, MISSES_MAX, RedisLink, StoreLost
+from gateway.redis_wire import Script
 from gateway.secret import Secret
 from tests.redis_server import RedisServer
 
@@ -184,11 +178,10 @@ def test_a_password_is_shown_to_the_server_only(tmp_path):
         linked(server, fails)
 
 
-@pytest.mark.parametrize("url", ["http://h", "redis:h", "h:6379", "", "redis://u:p@h/0"])
-def test_what_is_no_address(url):
-    with pytest.raises(ValueError, match=r"wanted such as|holds no password"):
-        check_address(url)
+def test_an_address_that_cannot_be_read_stops_a_start():
+    async def start() -> None:
+        async with RedisLink("redis://host:many/0", ()).running():
+            pass
 
-
-def test_commands_are_written_as_the_protocol_has_them():
-    assert encoded((b"GET", b"a\r\n")) == b"*2\r\n$3\r\nGET\r\n$3\r\na\r\n\r\n"
+    with pytest.raises(StartError, match="the store's address redis://host:many/0"):
+        asyncio.run(start())

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from gateway.shapes import (
     NAMES_BYTES_MAX,
     SHAPES_MAX,
+    WITHOUT_MAX,
     Names,
     Passed,
     Shape,
@@ -215,3 +216,28 @@ def test_fields_among_some_names_are_those_that_pass_in_order(is_known):
         assert passed.among(frozenset({b"x-a", b"drop"})) == [(b"X-A", b"1"), (b"x-A", b"4")]
         assert passed.among(frozenset({b"x-b"})) == [(b"x-b", b"3")]
         assert passed.among(frozenset({b"none"})) == []
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_fields_can_be_left_out_and_the_rest_stays_as_it_came(is_known):
+    flat = [b"X-A", b"1%", b"Drop", b"2", b"x-b", b"3", b"X-C%b", b"4", b"x-A", b"5"]
+    shapes = Shapes(1, by_table({b"drop": 0}))
+    passed = Passed(flat, tuple(flat[1::2]), shapes.work_out(tuple(flat[::2])))
+    if not is_known:
+        passed = Passed.only(passed.fields)
+
+    for _ in range(2):
+        left = passed.without((b"x-a", b"none"))
+        assert left.fields == [(b"x-b", b"3"), (b"X-C%b", b"4")]
+        assert left.text() == b"x-b: 3\r\nX-C%b: 4\r\n"
+        assert not left.has(b"x-a")
+        assert left.among(frozenset({b"x-a", b"x-b"})) == [(b"x-b", b"3")]
+    assert passed.text() == b"X-A: 1%\r\nx-b: 3\r\nX-C%b: 4\r\nx-A: 5\r\n"
+    assert left.without((b"x-b",)).text() == b"X-C%b: 4\r\n"
+
+
+def test_what_is_left_out_is_not_remembered_without_end():
+    shape = Shapes(1, by_table({})).work_out((b"a", b"b"))
+    for number in range(WITHOUT_MAX + 5):
+        assert shape.without((b"a", b"%d" % number)).passes == (1,)
+    assert len(shape._without) == WITHOUT_MAX

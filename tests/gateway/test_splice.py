@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.splice import DEPTH_MAX, Path, get_span, remove, set_value
+from gateway.splice import DEPTH_MAX, Path, get_span, member_names, remove, set_value
 
 # -- documents as people and programs write them ------------------------------------------------
 
@@ -270,3 +270,23 @@ def test_the_time_is_linear_whole_or_broken(part: bytes, more: bytes) -> None:
 
     small = min(seconds(2_000) for _ in range(3)) + 0.001
     assert seconds(20_000) < 60 * small
+
+
+@pytest.mark.parametrize(
+    ("body", "names"),
+    [
+        (b"{}", []),
+        (b' { "a" : 1 , "b":{"c":2} } ', ["a", "b"]),
+        (b'{"a":1,"a":2,"\\u0061":3}', ["a", "a", "a"]),
+        (b'{"A":1,"a ":[{"x":1}]}', ["A", "a "]),
+        (b"[1]", []),
+        (b"1", []),
+    ],
+)
+def test_names_of_members_are_as_they_read_and_doubled_ones_twice(body, names):
+    assert member_names(body) == names
+
+
+def test_names_of_what_is_not_json_are_none():
+    with pytest.raises(ValueError, match="not JSON"):
+        member_names(b'{"a":1')

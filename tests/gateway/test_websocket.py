@@ -10,7 +10,7 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from gateway.websocket import Inflater, Reader, close_frame, unmasked
+from gateway.websocket import Inflater, Reader, close_frame, text_frame, unmasked
 from tests.gateway.frames import BINARY, CLOSE, MASK, PING, PONG, TEXT, bye, frame, packed
 
 Seen = list[tuple[str, bytes | None]]
@@ -101,6 +101,7 @@ def test_byte_by_byte():
     for byte in raw:
         made.feed(bytes([byte]))
         between += made.is_between
+        assert made.is_between or not made.is_between_messages
 
     assert seen == [("text", b"hello" * 40)]
     assert 0 < between < len(raw)
@@ -219,3 +220,28 @@ def test_a_mask_goes_on_from_any_place(data, mask, place):
 @pytest.mark.parametrize("mask", [b"", MASK])
 def test_a_close_frame_of_ours_is_one(mask):
     assert close_frame(1001, mask=mask) == frame(CLOSE, b"\x03\xe9", mask=mask)
+
+
+def test_a_message_may_stand_between_messages_and_not_within_one():
+    made, _ = reader()
+    steps = [
+        (frame(TEXT, b"one"), True),
+        (frame(TEXT, b"tw", fin=False), False),
+        (frame(PING), False),
+        (frame(0, b"o"), True),
+        (frame(PING), True),
+    ]
+    for raw, is_between in steps:
+        made.feed(raw)
+        assert made.is_between
+        assert made.is_between_messages is is_between
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535])
+def test_a_message_of_our_own_is_a_frame_like_any_other(size: int):
+    made, seen = reader()
+    raw = b"x" * size
+    made.feed(text_frame(raw))
+
+    assert text_frame(raw) == frame(TEXT, raw)
+    assert seen == [("text", raw)]

@@ -498,7 +498,8 @@ def readme(kind: str) -> list[str]:
     """Give the blocks of that kind of the README's section."""
     text = (ROOT / "README.md").read_text("utf-8")
     section = text.partition("\n### Keys\n")[2].partition("\n### ")[0]
-    return re.findall(rf"^```{kind}\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    return [text for found, text in blocks if found == kind]
 
 
 def test_the_readmes_one_key_for_all_opens_the_gateway(upstream):
@@ -510,7 +511,7 @@ def test_the_readmes_one_key_for_all_opens_the_gateway(upstream):
     row["hash"] = digest
     settings["providers"] = {"openai": upstream.provider()}
     with (
-        running_gateway(settings, plugins=settings["enabled"]) as gateway,
+        running_gateway(settings, plugins=settings.pop("enabled")) as gateway,
         ExitStack() as stack,
     ):
         callers = Callers(stack, gateway)

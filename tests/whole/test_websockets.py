@@ -126,7 +126,7 @@ class Tap:
 
     def message(self, direction, kind, data):
         if data == b"stop":
-            self.exchange.stop()
+            self.exchange.stop(tail=b"that was all")
 
 
 class Plugin:
@@ -694,12 +694,13 @@ def test_a_plugin_that_stops_it_sends_both_sides_a_goodbye(ways, way):
     caller, connection = ways.join(way, hears(frames))
     with caller:
         caller.send(frame(TEXT, b"stop", mask=MASK))
-        assert read_frame(caller.wire) == (CLOSE, b"\x03\xe9")
+        assert read_frame(caller.wire) == (TEXT, b"that was all")
+        assert read_frame(caller.wire) == (CLOSE, b"\x03\xf0")
         assert caller.ending() == "fin"
         connection.wait_gone()
     # The connection is gone as soon as the kernel says so, ahead of what is still to be read.
     heard = list(iter(lambda: frames.get(timeout=10), None))
-    assert heard == [(TEXT, b"stop"), (CLOSE, b"\x03\xe9")]
+    assert heard == [(TEXT, b"stop"), (CLOSE, b"\x03\xf0")]
     assert ways.outcome(before + 1) == ("stopped", "stopped")
 
 

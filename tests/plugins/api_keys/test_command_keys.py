@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,11 +75,11 @@ def test_a_key_is_made_shown_changed_rotated_revoked_and_deleted(weir):
 
 
 def test_all_fields_have_options(weir):
-    options = (
+    options = shlex.split(
         "--user anna --gateway default --provider openai --model m* --deny-model x --path v1/* "
         "--rate 50/min --tag t --network 10.0.0.0/8 --expires 2099-01-01 --metadata plan=free "
         "--metadata n=7 --metadata on=true --disabled"
-    ).split()
+    )
     made = weir.json("keys", "create", "--name", "a", "--budget", "200 USD/month", *options)
     assert made["metadata"] == {"plan": "free", "n": 7, "on": True}
     shown = {name: made[name] for name in ("user", "gateways", "providers", "denied_models")}

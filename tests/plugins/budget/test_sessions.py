@@ -55,7 +55,8 @@ class Table:
         self.exchange.line = self  # type: ignore[assignment]
 
     def stop(self, outcome: str, tail: bytes) -> None:
-        assert tail == b""
+        error = orjson.loads(tail)["error"]
+        assert (error["code"], error["message"][:11]) == ("budget_exceeded", "The budget ")
         self.stops.append(outcome)
 
     def hear(self, *documents: Any, direction: str = "down") -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -62,12 +63,16 @@ def test_two_keys_of_one_name_are_none():
     assert read_set(jwks(first, second)).find("ES256", "a") is None
 
 
-def test_what_is_not_to_verify_with_is_left_out(rsa_key, ec_key):
-    private = {**rsa_key.jwk, "d": "AQAB"}
+def test_what_is_not_to_verify_with_is_left_out(rsa_key, ec_key, ed_key):
+    private = [
+        {**key.jwk, **jwt.get_algorithm_by_name(key.alg).to_jwk(key.private, as_dict=True)}
+        for key in (rsa_key, ec_key, ed_key)
+    ]
+    private = [{name: key[name] for name in key if name != "key_ops"} for key in private]
     weak = SigningKey("RS256", bits=1024).jwk
     good = ec_key.jwk
     left_out: list[Any] = [
-        private,
+        *private,
         weak,
         {"kty": "oct", "k": "c2VjcmV0", "kid": "hmac", "alg": "HS256"},
         {**good, "use": "enc"},

@@ -222,3 +222,12 @@ def test_a_flush_takes_no_slot_from_who_holds_it(server):
         assert not await one.ask()
 
     told(story, Node(server, {"limit": "1 concurrent"}))
+
+
+def test_what_is_given_back_at_the_very_end_arrives(server):
+    async def story(one: Node) -> None:
+        assert await one.ask()
+        one.end(one.notes[0])
+
+    told(story, Node(server, {"limit": "1 concurrent"}))
+    assert server.ask("KEYS", "*") == "*0\r\n"
