@@ -41,7 +41,7 @@ from gateway.redis_link import RedisLink, StoreLost
 from gateway.redis_wire import Script
 from gateway.redis_wire import check_address as check_store_address
 from gateway.reply import Head, Reply
-from gateway.scopes import Subject, check_scopes, subject_of
+from gateway.scopes import Subject, check_scopes, subject_in, subject_of
 from gateway.secret import Secret, resolve, scrub
 from gateway.splice import get_span, member_names, remove, set_value
 from gateway.sqlite import BUSY_S, open_sqlite, sqlite_faults, sqlite_transaction
@@ -142,6 +142,7 @@ __all__ = [
     "set_value",
     "sqlite_faults",
     "sqlite_transaction",
+    "subject_in",
     "subject_of",
     "unauthorized",
 ]

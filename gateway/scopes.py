@@ -7,7 +7,7 @@ A scope is one dimension or several: `gateway`, `key`, `team`, `user`, `provider
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from gateway.exchange import Exchange
@@ -48,6 +48,20 @@ def subject_of(scopes: tuple[str, ...]) -> Callable[[Exchange, str | None], Subj
         return tuple(found)
 
     return read
+
+
+def subject_in(scopes: tuple[str, ...], row: dict[str, Any]) -> Subject | None:
+    """The same of a ledger's row, in which what is not known is missing or empty."""
+    found = []
+    for name in scopes:
+        if name.startswith(METADATA):
+            part = plain((row.get("metadata") or {}).get(name.removeprefix(METADATA)))
+        else:
+            part = cut(row.get(name) or None)
+        if part is None:
+            return None
+        found.append(part)
+    return found[0] if len(found) == 1 else tuple(found)
 
 
 def plain(value: object) -> str | None:

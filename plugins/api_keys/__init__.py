@@ -107,6 +107,9 @@ class Plugin:
     @asynccontextmanager
     async def lifespan(self, gateway: Gateway) -> AsyncIterator[None]:
         self._gateway = gateway
+        for plan in gateway.plans.values():
+            if NAME in plan.settings:
+                self._ring(plan)
         if self.config.store == NONE:
             yield
             return
@@ -195,9 +198,14 @@ class Plugin:
 
     def _ring(self, plan: Plan) -> Ring:
         """The keys of a plan that is new since the start or a reload; older plans are over."""
-        ring = static_ring(plan.settings[NAME])
-        self._rings = {plan: ring}
-        return ring
+        plans = () if self._gateway is None else self._gateway.plans.values()
+        known = self._rings
+        self._rings = {
+            one: known[one] if one in known else static_ring(one.settings[NAME])
+            for one in (*plans, plan)
+            if NAME in one.settings
+        }
+        return self._rings[plan]
 
     @hookimpl
     def prepare(self, exchange: Exchange) -> None:

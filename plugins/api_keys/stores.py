@@ -1,7 +1,7 @@
 """What a database of managed keys has to do.
 
-The same SQL goes to SQLite and to PostgreSQL, with `$1` for values (`.records`); what differs is in
-the modules sqlite and postgres: connecting, transactions, and how one hears that something has changed.
+The same SQL goes to SQLite and to PostgreSQL, with `$1` for values (`.records`). What differs is in
+the modules sqlite and postgres: connecting, transactions, and how one hears of a change.
 """
 
 from __future__ import annotations

@@ -97,11 +97,14 @@ class Ceiling:
         if size:
             self._bytes += size
             self._parts += 1
-            if self.tokens > self.held and not self._extend():
+            if not self._has_room():
                 return False
         if self._ending is not None:
             self._ending.note(document)
         return True
+
+    def _has_room(self) -> bool:
+        return self.tokens <= self.held or self._extend()
 
     def _extend(self) -> bool:
         need = self.tokens - self.held

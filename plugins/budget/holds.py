@@ -67,6 +67,7 @@ class Note(msgspec.Struct, gc=False):
 
     refused: the rule that refused it, and the counter, if one did.
     tightest: of what it holds, where the least share was left.
+    key: its name in a shared store. is_degraded: that was away. is_asking: it is asked right now.
     """
 
     demand: Demand
@@ -75,3 +76,6 @@ class Note(msgspec.Struct, gc=False):
     provider: str | None = None
     refused: tuple[Limit, Tally, Counter] | None = None
     tightest: Hold | None = None
+    key: bytes = b""
+    is_degraded: bool = False
+    is_asking: bool = False

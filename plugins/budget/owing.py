@@ -53,7 +53,6 @@ class Due(msgspec.Struct):
     backs: Sequence[tuple[Held, int]]
     answer: Answer | None = None
     number: int = 0
-    is_sent: bool = False
     is_done: bool = False
 
 
@@ -74,51 +73,53 @@ class Owing:
         self._encoded = encoded
         self._heard = heard
         self._number = 0
-        self._due: deque[Due] = deque()
+        self._waiting: deque[Due] = deque()
+        self._sent: deque[Due] = deque()
 
     def __len__(self) -> int:
-        return len(self._due)
+        return len(self._waiting) + len(self._sent)
 
     def add(self, due: Due) -> None:
         self._number += 1
         due.number = self._number
-        if len(self._due) >= OWED_MAX:
-            self._due.popleft()
+        if len(self) >= OWED_MAX:
+            (self._sent or self._waiting).popleft()
             log.error("spending_not_shared", waiting=OWED_MAX)
-        self._due.append(due)
+        self._waiting.append(due)
         self.pay()
 
     def pay(self) -> None:
         """Say what has not been said, if the store is there."""
-        due = self._due
-        while due and due[0].is_done:
-            due.popleft()
-        if not due or not self._link.is_up or due[-1].is_sent:
-            return
-        for each in [item for item in due if not item.is_sent]:
-            if each.number - due[0].number >= _SENT_MAX:
-                return  # the rest as these are answered
-            keys, arguments = self._encoded(each)
+        while self._waiting and self._link.is_up and len(self._sent) < _SENT_MAX:
+            due = self._waiting.popleft()
+            if due.is_done:
+                continue
+            keys, arguments = self._encoded(due)
             keys.append(self._last)
-            if each.answer is not None:
-                keys.append(each.answer.key)
+            if due.answer is not None:
+                keys.append(due.answer.key)
             try:
-                reply = self._link.call(GIVE, keys, arguments, partial(self._late, each))
+                reply = self._link.call(GIVE, keys, arguments, partial(self._late, due))
             except StoreLost:
+                self._waiting.appendleft(due)
                 return
-            each.is_sent = True
-            reply.add_done_callback(partial(self._replied, each))
+            self._sent.append(due)
+            reply.add_done_callback(partial(self._replied, due))
 
     def _replied(self, due: Due, reply: Any) -> None:
         if not reply.cancelled() and reply.exception() is None:
             self._late(due, reply.result())
 
     def _late(self, due: Due, reply: Any) -> None:
-        """It has been done, however late; with None nobody knows, and it is said again."""
+        """It has been done, however late; with None nobody knows, and all that have no reply are
+        said again.
+        """
         if reply is None:
-            due.is_sent = False
+            self._waiting.extendleft(reversed([each for each in self._sent if not each.is_done]))
+            self._sent.clear()
             return
         due.is_done = True
+        while self._sent and self._sent[0].is_done:
+            self._sent.popleft()
         self._heard(due, reply)
-        if due is self._due[0] or len(self._due) > 1:
-            self.pay()
+        self.pay()

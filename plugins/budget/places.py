@@ -7,9 +7,11 @@ from typing import Final
 
 import msgspec
 
+from gateway import Subject
+
 from .counters import Counter, RollingCounter, Tally
 from .holds import Hold
-from .rules import Limit, Subject
+from .rules import Limit
 from .windows import Calendar, Rolling
 
 # Amounts are exact there below this: they are floats.
@@ -51,17 +53,23 @@ class Place:
         return self._span
 
 
-class Held(Hold, gc=False):
+class Held(Hold, gc=False, kw_only=True):
     """A reservation that a shared store may have. name: the subject, written.
 
     generation: of the counters that it is in; 0 where only this process knows of it.
     here: how much of it this process let in by itself.
     """
 
-    name: bytes = b""
-    place: Place | None = None
+    name: bytes
+    place: Place
     generation: int = 0
     here: int = 0
+
+
+def held_of(hold: Hold) -> Held:
+    """A hold, which is one of a shared store."""
+    assert isinstance(hold, Held)
+    return hold
 
 
 def written(subject: Subject) -> bytes:

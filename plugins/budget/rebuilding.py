@@ -8,10 +8,10 @@ exchange whose process died before its end counts with the most it may have used
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
-from gateway import get_logger
+from gateway import Subject, get_logger, subject_in
 
 from .amounts import worst
 from .answers import ANSWERS_MAX
@@ -19,7 +19,6 @@ from .counters import Store
 from .demand import Demand
 from .holds import Entries, Entry, Prices
 from .reserving import Desk
-from .rules import Subject, subject_in
 from .windows import HOUR_MS
 
 log = get_logger("budget")
@@ -102,16 +101,23 @@ class Past:
     """What was spent in the present spans of some rules.
 
     where: the gateways that each rule is of; what is spent in others it does not count.
-    until_ms: only by what began before then; the rest is counted where it is spent.
+    until_ms: only by what began before then; the rest is counted where it is spent. ended_us: the
+    same for what ended before then.
     """
 
     def __init__(
-        self, entries: Entries, where: Where, prices: Prices | None, until_ms: int | None = None
+        self,
+        entries: Entries,
+        where: Where,
+        prices: Prices | None,
+        until_ms: int | None = None,
+        ended_us: int | None = None,
     ) -> None:
         self._entries = entries
         self._gateways = tuple(where.get(limit.key, frozenset()) for limit, _ in entries)
         self._prices = prices
         self._until_ms = until_ms
+        self._ended_us = ended_us
         self._spent: dict[tuple[int, Subject, int], int] = {}
         self._answers: Sequence[tuple[str, str]] = ()  # counted, and may be asked for again
 
@@ -119,6 +125,8 @@ class Past:
         """Read all of it. What the ledger raises is passed on, and nothing has changed then."""
         end = self._until_ms
         last = None if end is None else end // HOUR_MS * HOUR_MS
+        if self._ended_us is not None:  # by row, what may have been under way then
+            last = (self._ended_us // 1000 // HOUR_MS - 1) * HOUR_MS
         by_row: list[tuple[int, int, int | None]] = []  # of which entry, since, until
         by_hour: list[tuple[int, int]] = []
         for place, (limit, tally) in enumerate(self._entries):
@@ -148,6 +156,20 @@ class Past:
             async for row in ledger.entries(first, until):
                 self._add_row(some, row)
         self._answers = await ledger.billed(ANSWERS_MAX)
+
+    @property
+    def answers(self) -> Sequence[tuple[str, str]]:
+        """Those that are counted and may be asked for again: their providers and ids."""
+        return self._answers
+
+    def counters(self) -> Iterator[tuple[Entry, Subject, dict[int, int]]]:
+        """What was spent in each span or step, by its epoch."""
+        found: dict[tuple[int, Subject], dict[int, int]] = {}
+        for (place, subject, epoch), spent in self._spent.items():
+            if spent:
+                found.setdefault((place, subject), {})[epoch] = spent
+        for (place, subject), steps in found.items():
+            yield self._entries[place], subject, steps
 
     def apply(self, store: Store, desk: Desk) -> int:
         """Put it into the counters; give how many there are."""
@@ -194,6 +216,9 @@ class Past:
 
     def _add_row(self, places: list[tuple[int, int]], row: Row) -> None:
         document, at_ms = row.document, row.at_ms
+        ended_us = at_ms * 1000 + (document.get("duration_us") or 0)
+        if self._ended_us is not None and ended_us >= self._ended_us:
+            return
         is_orphaned = document.get("outcome") == _ORPHANED
         for attempt in document.get("attempts") or ():
             facts = {**document, "provider": attempt.get("provider")}

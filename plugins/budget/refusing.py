@@ -77,6 +77,17 @@ def blind() -> OwnFault:
     )
 
 
+def lost() -> OwnFault:
+    """While the shared store is away, where that lets nobody through."""
+    return OwnFault(
+        "The gateway cannot count against budgets right now; try again in a moment.",
+        status=503,
+        code="budget_unavailable",
+        detail="the store is away",
+        headers=((b"Retry-After", b"1"),),
+    )
+
+
 def named(limit: Limit, counter: Counter) -> str:
     """Whose counter it is, in words."""
     return ", ".join(

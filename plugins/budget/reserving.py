@@ -19,6 +19,9 @@ from .holds import Entries, Hold, Note, Price, Prices
 from .refusing import crowded, spent_up
 from .rules import Limit
 
+# Ends a session for want of room under a rule.
+End = Callable[[Limit], None]
+
 
 class Desk:
     """Where requests reserve and settle. tell: called once an amount has come past an alert.
@@ -82,7 +85,7 @@ class Desk:
         may be charged for.
         """
         provider = attempt.target.provider.name
-        before = [each for each in exchange.attempts if each is not attempt and _is_charged(each)]
+        before = [each for each in exchange.attempts if each is not attempt and is_charged(each)]
         if note.provider is None and not before:
             self.reserve(exchange, note, provider)
             return
@@ -176,6 +179,16 @@ class Desk:
         output: tokens of output that are held by now. more: how many in addition. False where that
         is too much for any of them; then nothing is held in addition.
         """
+        changes = self._extension(exchange, note, output, more)
+        if any(amount > hold.room() for hold, amount in changes):
+            return False
+        for hold, amount in changes:
+            hold.grow(amount)
+        return True
+
+    def _extension(
+        self, exchange: Exchange, note: Note, output: int, more: int
+    ) -> list[tuple[Hold, int]]:
         changes = []
         demand = note.demand
         for hold in note.holds:
@@ -191,19 +204,31 @@ class Desk:
                     continue
                 amount = price.worst(demand.input, output + more, demand.tier)
                 amount -= price.worst(demand.input, output, demand.tier)
-            if amount > hold.room():
-                return False
             changes.append((hold, amount))
-        for hold, amount in changes:
-            hold.grow(amount)
-        return True
+        return changes
 
-    def renew(self, exchange: Exchange, note: Note, used: Usage, demand: Demand) -> Limit | None:
-        """Hold what a session has used and what it may use next. Gives a hard rule that has no room
-        for that, if there is one; then everything stays as it is.
+    def renew(
+        self, exchange: Exchange, note: Note, used: Usage, demand: Demand, end: End
+    ) -> None:
+        """Hold what a session has used and what it may use next.
 
-        used: by all of its answers so far. demand: of those that are to come.
+        used: by all of its answers so far. demand: of those that are to come. end: called with a
+        hard rule that has no room for that; then everything stays as it is.
         """
+        changes = self._renewal(exchange, note, used, demand)
+        if isinstance(changes, Limit):
+            end(changes)
+            return
+        for hold, more in changes:
+            if hold.limit.hard and more > 0 and more > hold.room():
+                end(hold.limit)
+                return
+        for hold, more in changes:
+            hold.grow(more)
+
+    def _renewal(
+        self, exchange: Exchange, note: Note, used: Usage, demand: Demand
+    ) -> list[tuple[Hold, int]] | Limit:
         price = self._price(exchange, note, note.provider or "", demand.model)
         usage = Usage()
         usage.add(used)
@@ -217,13 +242,8 @@ class Desk:
                 amount = spent(limit, usage) + worst(limit, demand, price)
             except CallerFault:  # by now it has said its model, and nobody knows the price
                 return limit
-            more = amount - hold.amount
-            if limit.hard and more > 0 and more > hold.room():
-                return limit
-            changes.append((hold, more))
-        for hold, more in changes:
-            hold.grow(more)
-        return None
+            changes.append((hold, amount - hold.amount))
+        return changes
 
     # -- after -------------------------------------------------------------------------------------
 
@@ -281,6 +301,6 @@ class Desk:
         return usage
 
 
-def _is_charged(attempt: Attempt) -> bool:
+def is_charged(attempt: Attempt) -> bool:
     """Whether a provider may charge for an attempt: it got it, and did not refuse it."""
     return attempt.sent_ns is not None and (attempt.status is None or attempt.status < 400)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from decimal import Decimal
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
-from gateway import Exchange
+from gateway import check_scopes, subject_of
 
 from .unpriced import TokenPrice, Tokens
 from .windows import PERIODS, zone_of
@@ -18,17 +17,12 @@ NANOS_PER_USD: Final = 10**9
 USD: Final = "USD"
 TOKENS: Final = "tokens"
 OUTPUT_DEFAULT: Final = 4096
-# Names come from callers and are kept for as long as a window; a ledger cuts them alike.
-NAME_CHARS_MAX: Final = 100
-_METADATA: Final = "metadata."
 _WHAT: Final = ("gateway", "key", "team", "user", "provider", "model")
 _LIMIT: Final = re.compile(
     r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([kMG]?) ?(USD|tokens?)(?: ?/ ?| per )([a-z]+)"
 )
 _SCALES: Final = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 _NAME: Final = re.compile(r"[\x21-\x7e]{1,100}")
-
-Subject = str | tuple[str, ...]
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,7 +66,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not _NAME.fullmatch(self.name):
             raise ValueError("name: wanted 1 to 100 printable characters without a space")
         for key, check in (
-            ("scope", lambda: _check_scope(self.scopes)),
+            ("scope", lambda: check_scopes(self.scopes, _WHAT)),
             ("limit", lambda: amount_of(self.limit)),
             ("zone", lambda: zone_of(self.zone)),
         ):
@@ -98,16 +92,6 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def scopes(self) -> tuple[str, ...]:
         return (self.scope,) if isinstance(self.scope, str) else self.scope
-
-
-def _check_scope(scopes: tuple[str, ...]) -> None:
-    if not scopes or len(set(scopes)) < len(scopes):
-        raise ValueError("wanted one or several different ones")
-    for name in scopes:
-        if name not in _WHAT and not (name.startswith(_METADATA) and name != _METADATA):
-            raise ValueError(
-                f'"{name}" is none; wanted one of {", ".join(_WHAT)}, or "metadata.NAME"'
-            )
 
 
 def amount_of(written: str) -> tuple[int, str, str]:
@@ -174,7 +158,7 @@ class Limit:
             float("inf"),
         )
         self.shown = f"{self.written(self.amount)}/{self.period}; {self.name}".encode()
-        self.subject = reader_of(self.dimensions)
+        self.subject = subject_of(self.dimensions)
 
     @property
     def shares(self) -> list[float]:
@@ -207,82 +191,3 @@ def usd(nanos: int) -> str:
     sign, nanos = ("-", -nanos) if nanos < 0 else ("", nanos)
     fraction = f"{nanos % NANOS_PER_USD:09d}".rstrip("0")
     return f"{sign}{nanos // NANOS_PER_USD}{'.' if fraction else ''}{fraction}"
-
-
-Reader = Callable[[Exchange, str | None], str | None]
-
-
-def reader_of(dimensions: tuple[str, ...]) -> Callable[[Exchange, str | None], Subject | None]:
-    """What finds a request's subject; given the exchange and its target's provider."""
-    readers = [_READERS.get(name) or _metadata(name.removeprefix(_METADATA)) for name in dimensions]
-    if len(readers) == 1:
-        return readers[0]
-
-    def read(exchange: Exchange, provider: str | None) -> Subject | None:
-        found = []
-        for reader in readers:
-            part = reader(exchange, provider)
-            if part is None:
-                return None
-            found.append(part)
-        return tuple(found)
-
-    return read
-
-
-def _key(exchange: Exchange, _: str | None) -> str | None:
-    identity = exchange.identity
-    return None if identity is None else _cut(identity.key_id)
-
-
-def _team(exchange: Exchange, _: str | None) -> str | None:
-    identity = exchange.identity
-    return None if identity is None else _cut(identity.team)
-
-
-def _user(exchange: Exchange, _: str | None) -> str | None:
-    identity = exchange.identity
-    return None if identity is None else _cut(identity.user)
-
-
-def _metadata(name: str) -> Reader:
-    def read(exchange: Exchange, _: str | None) -> str | None:
-        identity = exchange.identity
-        return None if identity is None else plain(identity.metadata.get(name))
-
-    return read
-
-
-_READERS: Final[dict[str, Reader]] = {
-    "gateway": lambda exchange, _: exchange.gateway,
-    "key": _key,
-    "team": _team,
-    "user": _user,
-    "provider": lambda _, provider: provider,
-    "model": lambda exchange, _: _cut(exchange.model),
-}
-
-
-def subject_in(dimensions: tuple[str, ...], row: dict[str, Any]) -> Subject | None:
-    """The same of a ledger's row, in which what is not known is missing or empty."""
-    found = []
-    for name in dimensions:
-        if name.startswith(_METADATA):
-            part = plain((row.get("metadata") or {}).get(name.removeprefix(_METADATA)))
-        else:
-            part = _cut(row.get(name) or None)
-        if part is None:
-            return None
-        found.append(part)
-    return found[0] if len(found) == 1 else tuple(found)
-
-
-def plain(value: object) -> str | None:
-    """A value of the metadata as a name."""
-    if value is None or isinstance(value, str):
-        return _cut(value)
-    return _cut(str(value).lower() if isinstance(value, bool) else str(value))
-
-
-def _cut(name: str | None) -> str | None:
-    return name if name is None or len(name) <= NAME_CHARS_MAX else name[:NAME_CHARS_MAX]

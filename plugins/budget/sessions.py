@@ -131,11 +131,11 @@ class Session:
         answers = max(self._begun, 1)
         # A model that nobody named has no price that is known.
         demand = Demand(self._model or "", self._context * answers, None, None, answers)
-        spent_up = self._desk.renew(self._exchange, self._note, used, demand)
-        if spent_up is not None:
-            self._end(spent_up)
+        self._desk.renew(self._exchange, self._note, used, demand, self._end)
 
     def _end(self, limit: Limit) -> None:
+        if self._is_over:
+            return
         self._is_over = True
         log.warning("session_stopped", id=self._exchange.id, budget=limit.name)
         # Not from within: the frames of this slice are still being read.

@@ -64,7 +64,6 @@ class Shares:
         return snapshot(subject, tally, spent, 0, [[epoch, 0, spent]] if spent else [])
 
     def _of(self, hold: Held, now_ms: int) -> Known:
-        assert hold.place is not None
         key = hold.place.base + hold.name
         known = self._known.get(key)
         if known is None:

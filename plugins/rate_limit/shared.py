@@ -98,8 +98,15 @@ class Shared:
         for wish in wishes:
             arguments += _numbers(wish.limit, wish.amount, 1 if wish.limit.enforced else 0)
         late = partial(self._late, wishes, note.key)
+        call: asyncio.Future[Any] | None = None
         try:
-            reply = await self.link.call(TAKE, keys, arguments, late)
+            call = self.link.call(TAKE, keys, arguments, late)
+            reply = await call
+        except asyncio.CancelledError:
+            # The caller left in the very moment in which the reply came.
+            if call is not None and not call.cancelled() and call.exception() is None:
+                self._late(wishes, note.key, call.result())
+            raise
         except StoreLost as error:
             if self._refuses:
                 raise Unknown from error

@@ -24,6 +24,7 @@ from plugins.api_keys import NAME, Config, Plugin
 from plugins.api_keys.fields import Key, StaticKey, Team
 from plugins.api_keys.format import digest_of, make
 from plugins.api_keys.grants import Grant
+from plugins.credentials import Config as CredentialsConfig
 from plugins.credentials import Plugin as Credentials
 
 KEY, OTHER = make(), make()
@@ -164,7 +165,10 @@ def test_of_two_keys_in_a_request_neither_goes_up(upstream):
 @pytest.mark.parametrize("name", [b"weir-authorization", b"cf-aig-authorization"])
 def test_a_callers_own_provider_key_stays_beside_a_field_of_ours(upstream, name):
     fields = [(name, b"Bearer " + KEY.encode()), (b"Authorization", b"Bearer " + OWN)]
-    assert sent(upstream, exchange(headers=fields), None, Credentials(None)).status == 200
+    assert (
+        sent(upstream, exchange(headers=fields), None, Credentials(CredentialsConfig())).status
+        == 200
+    )
     (request,) = upstream.requests
     assert [value for name, value in request.fields if name.lower() == b"authorization"] == [
         b"Bearer " + OWN
@@ -185,6 +189,27 @@ def test_whom_somebody_else_has_let_in_is_left_alone(upstream):
     assert run(plan, made, upstream).status == 200
     assert made.identity is not None
     assert made.identity.key_id == "theirs"
+
+
+def test_gateways_have_their_own_keys_and_keep_them_ready(upstream):
+    ours, theirs = config(static(KEY)), config(static(OTHER, "b"))
+    plugin = Plugin(ours)
+    plans = [plan_of(plugin, settings={NAME: settings}) for settings in (ours, theirs)]
+
+    class Running:
+        plans = dict(enumerate(plans))
+
+    plugin._gateway = Running()  # type: ignore[assignment]
+    rings = []
+    for _ in range(2):
+        for plan, key in zip(plans, (KEY, OTHER), strict=True):
+            made = exchange(headers=[(b"x-api-key", key.encode())], plan=plan)
+            plugin.authenticate(made)
+            assert made.identity is not None
+        rings.append(dict(plugin._rings))
+    assert [id(ring) for ring in rings[0].values()] == [id(ring) for ring in rings[1].values()]
+    with pytest.raises(GatewayError):
+        plugin.authenticate(exchange(headers=[(b"x-api-key", KEY.encode())], plan=plans[1]))
 
 
 # -- what it may -----------------------------------------------------------------------------------
@@ -412,7 +437,7 @@ def test_with_the_store_away_keys_in_use_go_on_and_others_wait():
     plugin, settings, grant = managed(is_lost=False)
     assert status_with(plugin, settings, KEY) == 200
     assert grant.uses == 1
-    plugin._lost_ms = plugin._watcher.is_lost = 1  # type: ignore[union-attr, assignment]
+    plugin._lost_ms = plugin._watcher.is_lost = 1  # type: ignore[union-attr]
     assert status_with(plugin, settings, KEY) == 200
     verified_ms = grant.verified_ms
     grant.verified_ms -= 61_000
@@ -421,7 +446,7 @@ def test_with_the_store_away_keys_in_use_go_on_and_others_wait():
     assert status_with(plugin, settings, make()) == 503
     assert status_with(plugin, settings, OTHER) == 200  # of the configuration
     assert status_with(plugin, settings, KEY[:-1] + "!") == 401  # a typo is one in any weather
-    plugin._lost_ms = plugin._watcher.is_lost = 0  # type: ignore[union-attr, assignment]
+    plugin._lost_ms = plugin._watcher.is_lost = 0  # type: ignore[union-attr]
     assert status_with(plugin, settings, KEY) == 200
     assert status_with(plugin, settings, make()) == 401
 

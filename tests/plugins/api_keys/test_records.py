@@ -7,6 +7,7 @@ import asyncio
 from plugins.api_keys.described import NewKey, Rotation
 from plugins.api_keys.fields import Team
 from plugins.api_keys.records import add_uses, changes_since, get_key
+from plugins.api_keys.stores import Store
 
 
 def test_an_empty_store_says_everything_once(opened):
@@ -74,9 +75,9 @@ def test_changes_at_once_have_numbers_in_the_order_that_they_are_seen(opened):
     reader = opened.another()
     seen: set[str] = set()
 
-    async def make(store: object, number: int) -> None:
+    async def make(store: Store, number: int) -> None:
         for n in range(5):
-            await opened.desk.create_key(store, NewKey(name="a", id=f"k{number}-{n}"))  # type: ignore[arg-type]
+            await opened.desk.create_key(store, NewKey(name="a", id=f"k{number}-{n}"))
 
     async def story() -> None:
         making = asyncio.gather(*(make(store, n) for n, store in enumerate(makers)))

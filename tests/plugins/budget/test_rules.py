@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from gateway import subject_in
 from gateway.testing import exchange
-from plugins.budget.rules import NANOS_PER_USD, Limit, Rule, amount_of, subject_in, usd
+from plugins.budget.rules import NANOS_PER_USD, Limit, Rule, amount_of, usd
 
 
 @pytest.mark.parametrize(

@@ -231,3 +231,22 @@ def test_what_is_given_back_at_the_very_end_arrives(server):
 
     told(story, Node(server, {"limit": "1 concurrent"}))
     assert server.ask("KEYS", "*") == "*0\r\n"
+
+
+def test_who_leaves_in_the_very_moment_of_the_reply_holds_nothing(server):
+    async def story(one: Node) -> None:
+        for turns in range(100):
+            task = asyncio.ensure_future(one.ask())
+            await asyncio.sleep(0)
+            while one.shared.link._unsent or one.shared.link._calls:
+                await asyncio.sleep(0)
+            for _ in range(turns % 3):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled():
+                assert task.result(), "a slot was not given back"
+                one.end(one.notes.pop())
+
+    told(story, Node(server, {"limit": "1 concurrent"}))
+    assert server.ask("KEYS", "*") == "*0\r\n"
