@@ -4,7 +4,7 @@ from gateway import Exchange, Reply, hookimpl
 """
 
 from gateway.bearer import consume, credential_of, is_known, unauthorized
-from gateway.dialects.loose import has
+from gateway.dialects.loose import has, read_json
 from gateway.entry import closing_entry, opening_entry
 from gateway.errors import CallerFault, GatewayError, OwnFault, StartError, UpstreamFault
 from gateway.exchange import (

@@ -1,7 +1,8 @@
 """The operator's listener: health, the admin API, and what plugins serve there. Plain aiohttp.
 
-Probes need no token and say little. Everything under /api wants the admin token, which is made at
-first start and lies in the state directory with mode 0600. Host names are checked as on the
+Probes need no token and say little. Everything under /api wants the admin token, or for what only
+reads another one; both are made at first start and lie in the state directory with mode 0600. Host
+names are checked as on the
 callers' port, so that no web page can reach it by rebinding a name.
 """
 
@@ -12,7 +13,7 @@ import os
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import msgspec
 import orjson
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from gateway.gateway import Gateway
 
 TOKEN_FILE: Final = "admin.token"  # noqa: S105  a file name, not a token
+READ_FILE: Final = "admin.read.token"
 # An admin request is a few fields and a small document.
 BODY_BYTES_MAX: Final = 1024 * 1024
 
@@ -69,11 +71,18 @@ class Reloaded(msgspec.Struct):
     reloaded: bool = True
 
 
-def open_state(state: Path) -> Secret:
-    """Make the state directory for its owner alone, and the admin token in it."""
+class Tokens(NamedTuple):
+    """Both tokens. admin: opens everything. read: only what a GET or HEAD asks for."""
+
+    admin: Secret
+    read: Secret
+
+
+def open_state(state: Path) -> Tokens:
+    """Make the state directory for its owner alone, and the tokens in it."""
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return admin_token(state)
+        return Tokens(admin_token(state), admin_token(state, READ_FILE))
     except OSError as error:
         raise StartError(
             f"state_dir {state}: {error.strerror or error}; "
@@ -81,9 +90,9 @@ def open_state(state: Path) -> Secret:
         ) from error
 
 
-def admin_token(state: Path) -> Secret:
-    """The admin token, made on first use. Only its owner may read the file."""
-    path = state / TOKEN_FILE
+def admin_token(state: Path, name: str = TOKEN_FILE) -> Secret:
+    """The token of a file, made on first use. Only its owner may read the file."""
+    path = state / name
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -101,7 +110,7 @@ def admin_token(state: Path) -> Secret:
 
 def application(
     gateway: Gateway,
-    token: Secret,
+    tokens: Tokens,
     endpoints: Iterable[Endpoint],
     reload: Callable[[], list[str]],
     *,
@@ -143,7 +152,7 @@ def application(
     for probe in probes:
         app.router.add_get(probe.path, probe.handler)  # also for HEAD
     for endpoint in endpoints:
-        handler = _closed(endpoint.handler, token) if endpoint.token else endpoint.handler
+        handler = _closed(endpoint.handler, tokens) if endpoint.token else endpoint.handler
         app.router.add_route(endpoint.method, endpoint.path, handler)
     app.on_response_prepare.append(without_server)
     return app
@@ -253,16 +262,21 @@ def _host_rule(
     return check_host
 
 
-def _closed(handler: Handler, token: Secret) -> Handler:
-    """The same handler behind the admin token."""
+def _closed(handler: Handler, tokens: Tokens) -> Handler:
+    """The same handler behind the admin token, or behind the one for reading if it only reads."""
 
     async def check_token(request: web.Request) -> web.StreamResponse:
         given = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
-        if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token.reveal()):
+        shown = given.encode("utf-8", "surrogateescape")
+        if hmac.compare_digest(shown, tokens.admin.reveal()):
+            return await handler(request)
+        if not hmac.compare_digest(shown, tokens.read.reveal()):
             raise web.HTTPUnauthorized(
                 text=f"Send the admin token ({TOKEN_FILE} in state_dir) as a bearer token.\n",
                 headers={"WWW-Authenticate": "Bearer"},
             )
+        if request.method not in ("GET", "HEAD"):
+            raise web.HTTPForbidden(text=f"This token only reads; {TOKEN_FILE} has the other.\n")
         return await handler(request)
 
     return check_token

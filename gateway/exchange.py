@@ -14,6 +14,7 @@ import orjson
 
 from gateway.clock import monotonic_ns
 from gateway.dialects import dialect_of
+from gateway.dialects.loose import read_json
 from gateway.headers import Headers
 from gateway.ids import uuid7
 from gateway.shapes import Flat, Passed, paired
@@ -325,7 +326,7 @@ class Exchange:
         """
         if self._document is None and self.body:
             try:
-                self._document = orjson.loads(self.body)
+                self._document = read_json(self.body)
             except orjson.JSONDecodeError:
                 return None
         return self._document

@@ -123,7 +123,7 @@ def schema(plugins: Mapping[str, type[msgspec.Struct]], providers: Iterable[str]
     """The JSON Schema of config.toml: the core's keys, these plugins', these providers."""
     maker = _Maker()
     root = maker.of(Config)
-    tables = {name: maker.of(type_) for name, type_ in sorted(plugins.items())}
+    tables = {name: maker.of_plugin(name, type_) for name, type_ in sorted(plugins.items())}
     # Another plugin's table is its own business; a misspelt name is found by `weir check`.
     plugin_tables = {"type": "object", "properties": tables}
     definitions = maker.definitions
@@ -139,6 +139,11 @@ class _Maker:
     def __init__(self) -> None:
         self.definitions: dict[str, dict[str, Any]] = {}
         self._names: dict[type, str] = {}
+        self._plugin = ""
+
+    def of_plugin(self, name: str, type_: type[msgspec.Struct]) -> dict[str, Any]:
+        self._plugin = name
+        return self.of(type_)
 
     def of(self, type_: Any) -> dict[str, Any]:
         members = [m for m in typing.get_args(type_) if m is not types.NoneType]
@@ -157,7 +162,9 @@ class _Maker:
 
     def _struct(self, type_: type[msgspec.Struct]) -> dict[str, Any]:
         if type_ not in self._names:
-            name = type_.__name__ if type_.__name__ not in self.definitions else _long_name(type_)
+            name = type_.__name__
+            if name in self.definitions:  # every plugin calls its struct Config
+                name = f"{self._plugin}.{name}"
             self._names[type_] = name
             self.definitions[name] = {}  # stands before its fields, which may name it
             self.definitions[name].update(self._table(type_))
@@ -191,11 +198,6 @@ def _leaf(type_: Any) -> dict[str, Any]:
 
 def _is_uniform(members: list[Any]) -> bool:
     return len(members) == 1 or (len(members) == 2 and members[1] is Ellipsis)
-
-
-def _long_name(type_: type) -> str:
-    """Every plugin calls its struct Config; its module tells them apart."""
-    return f"{type_.__module__.rpartition('.')[2]}.{type_.__name__}"
 
 
 def _as_json(value: object) -> Any:

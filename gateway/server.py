@@ -110,7 +110,7 @@ class Server:
         async with AsyncExitStack() as stack:
             stack.callback(clock.close)
             stack.callback(pool.close)
-            token = admin.open_state(config.state_path)
+            tokens = admin.open_state(config.state_path)
             await self._enter_plugins(stack)
             stack.push_async_callback(self.gateway.stop_tasks)
             self.warming.renew()
@@ -122,7 +122,7 @@ class Server:
             place = self._place
             stand = Stand(config, [place.sockets], []) if place else Stand.found(config)
             stack.callback(stand.close)
-            sites = await self._open_admin(stack, token, endpoints, stand.operators)
+            sites = await self._open_admin(stack, tokens, endpoints, stand.operators)
             await self._open_callers(stack, endpoints, stand)
             if place is None:
                 stand.is_ready(stack, self._succeeded)
@@ -174,11 +174,11 @@ class Server:
                 yield item
 
     async def _open_admin(
-        self, stack: AsyncExitStack, token: Any, endpoints: list[Endpoint], sockets: Sockets
+        self, stack: AsyncExitStack, tokens: Any, endpoints: list[Endpoint], sockets: Sockets
     ) -> list[web.BaseSite]:
         app = admin.application(
             self.gateway,
-            token,
+            tokens,
             [endpoint for endpoint in endpoints if endpoint.listener == "admin"],
             self.reload,
             host=self.gateway.config.admin.host,

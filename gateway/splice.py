@@ -21,6 +21,8 @@ from typing import Final, NamedTuple
 
 import orjson
 
+from gateway.dialects.loose import read_json
+
 # orjson refuses what is nested deeper, so nobody could have read such a body.
 DEPTH_MAX: Final = 1024
 
@@ -126,7 +128,7 @@ def member_names(body: bytes) -> list[str]:
     start, _, items = _document(body)
     if body[start] != _OBJECT:
         return []
-    return [orjson.loads(body[item.start : item.key_end]) for item in items]
+    return [read_json(body[item.start : item.key_end]) for item in items]
 
 
 def _inserted(body: bytes, place: _Place, path: Path, value: object) -> bytes:

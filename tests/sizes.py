@@ -39,6 +39,7 @@ class Sizes:
     they have to find it again. lost_first_ms, lost_later_ms: what a request may wait for that.
     exported_rows: of logs, read in one go.
     near_misses: of keys, none of which may be let in.
+    key_store_faults: of the ways in which a store of keys goes away.
     restart_s: how soon another worker must stand in the place of one that died.
     soak_s, fault_every_s: how long the soak lasts, and how often something goes wrong in it.
     soak_growth_bytes: what may be left in memory of what came after the first fifth of it.
@@ -86,6 +87,7 @@ class Sizes:
     replaced_requests: int
     exported_rows: int
     near_misses: int
+    key_store_faults: int
     restart_s: float
     soak_s: float
     fault_every_s: float
@@ -136,6 +138,7 @@ SMALL = Sizes(
     replaced_requests=300,
     exported_rows=400,
     near_misses=2_000,
+    key_store_faults=1,
     restart_s=10.0,
     soak_s=6,
     fault_every_s=0.4,
@@ -184,6 +187,7 @@ FULL = Sizes(
     replaced_requests=20_000,
     exported_rows=10_000,
     near_misses=100_000,
+    key_store_faults=2,
     restart_s=1.0,
     soak_s=1200,
     fault_every_s=60,

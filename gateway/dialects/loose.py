@@ -6,7 +6,12 @@ few functions give what is there and otherwise None or nothing, and never raise.
 
 from __future__ import annotations
 
+import re
+from typing import Any, Final
+
 import orjson
+
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
 def has(raw: bytes, part: bytes) -> bool:
@@ -17,10 +22,23 @@ def has(raw: bytes, part: bytes) -> bool:
     return len(raw.partition(part)[1]) > 0
 
 
+def read_json(data: bytes) -> Any:
+    """Decode JSON; JSONDecodeError. Half of a surrogate pair, which whoever cuts a text in the
+    middle of an emoji writes, and which most readers take, reads as U+FFFD; in such a document
+    every escaped surrogate does.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        if data.find(b"\\u") < 0:
+            raise
+        return orjson.loads(_SURROGATE.sub(rb"\\ufffd", data))
+
+
 def decode(data: bytes) -> object:
     """Give the document, or None where there is none."""
     try:
-        return orjson.loads(data)
+        return read_json(data)
     except orjson.JSONDecodeError:
         return None
 

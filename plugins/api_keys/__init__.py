@@ -60,7 +60,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     store: Where managed keys are: "sqlite" for a file in the state directory,
         "postgresql://user@host/database", or "none". It is one for all gateways, opened at start.
     prefix: What new managed keys begin with; some tools want "sk-". It is fixed at start.
-    grace: How long a key that was in use goes on working while the store is away.
+    grace: How long a key that was in use goes on working while the store is away. It is fixed at
+        start.
     revoke_cuts_streams: End what is under way with a key once it is revoked, deleted or disabled.
         It is fixed at start.
     """
@@ -90,6 +91,12 @@ class Plugin:
         self._watcher: Watcher | None = None
         self._gateway: Gateway | None = None
         self._lost_ms = 0  # since when the store has been away; 0 while it is there
+
+    def idle(self, config: Config) -> tuple[str, ...]:
+        """Without a store it is known now whether any key has rules for where requests go."""
+        everyone = (*config.keys, *config.teams)
+        binds = any(one.providers or one.models or one.denied_models for one in everyone)
+        return () if binds or self.config.store != NONE else ("prepare", "send")
 
     def check(self, config: Config, state: Path) -> list[str]:
         """What would keep keys, or a team's requests, from being answered for."""
@@ -172,10 +179,10 @@ class Plugin:
                 grant.verified_ms = now
             elif not self._may_go_on(grant.verified_ms):
                 raise _away()
-            grant.used_ms = now
-            grant.uses += 1
             if grant.checks:
                 grant.check(exchange, now)
+            grant.used_ms = now
+            grant.uses += 1
         elif grant.checks:
             grant.check(exchange, now_ms())
         consume(exchange, credential)

@@ -1,4 +1,4 @@
-"""What a process knows of the shared store: its clock, where its counters are, and what it said last."""
+"""What a process knows of the shared store: its clock, its keys, and what it said last."""
 
 from __future__ import annotations
 

@@ -20,6 +20,10 @@ from .reserving import Desk
 
 log = get_logger("budget")
 
+# Streams that can be ended: of events, and Ollama's lines of JSON.
+EVENTS: Final = b"text/event-stream"
+LINES: Final = b"application/x-ndjson"
+_KIND: Final = frozenset({b"content-type"})
 # So many tokens more are asked for, the larger steps first; in the end what the event needs.
 _STEPS: Final = (1024, 128, 16)
 
@@ -124,6 +128,18 @@ class Ceiling:
             tokens=self.tokens,
         )
         self._exchange.stop(STOPPED, b"".join(kept) + tail if tail else b"")
+
+
+def splitter_of(exchange: Exchange) -> Splitter | LineSplitter | None:
+    """What takes an answer apart; None for one that is no stream that can be ended."""
+    attempt = exchange.attempt
+    if attempt is None or attempt.response is None or attempt.status != 200:
+        return None
+    kinds = attempt.response.among(_KIND)
+    kind = kinds[0][1].lstrip().lower() if kinds else b""
+    if exchange.dialect is None or not kind.startswith((EVENTS, LINES)):
+        return None
+    return Splitter() if kind.startswith(EVENTS) else LineSplitter()
 
 
 def _adds(document: Any) -> bool:

@@ -26,13 +26,13 @@ def check_stream(exchange: Exchange, note: Note, provider: str, path: bytes) -> 
             raise unstoppable(limit)
 
 
-def check_needs(gateway: Gateway) -> None:
+def check_needs(gateway: Gateway, *, is_shared: bool) -> None:
     """What rules need. `StartError` with the way out."""
     workers = gateway.config.server.workers
-    if workers > 1:
+    if workers > 1 and not is_shared:
         raise StartError(
             f"budgets are counted in the memory of one process, and server.workers is {workers}; "
-            'set server.workers = 1, or take "budget" out of `enabled`'
+            'set server.workers = 1, or plugins.budget.store = "redis://..."'
         )
     for name, plan in gateway.plans.items():
         rules = plan.settings[_NAME].rules if _NAME in plan.plugins else ()

@@ -13,8 +13,8 @@ a generation and a moment X, a little later than now. From then on:
   whatever clocks of different nodes say.
 - The claimer reads once what ended before X is in the ledger for sure, `READ_AFTER_S` behind X,
   which leaves room for clocks of nodes that differ by so much. It reads hours up to the one before
-  X by their sums. So what ran for over an hour and ended between X and the reading is counted twice;
-  nothing else is.
+  X by their sums. So what ran for over an hour and ended between X and the reading is counted
+  twice; nothing else is.
 
 What a killed process had under way is not counted there: its leases end. In memory, where the next
 start finds it in the ledger as orphaned, it counts with the most that it may have used.
@@ -27,15 +27,15 @@ import secrets
 from collections.abc import Callable
 from typing import Any, Final
 
-from gateway import RedisLink, StoreLost, get_logger, now_ms
+from gateway import RedisLink, StoreLost, get_logger
 
 from .answers import ANSWERS_MAX
 from .book import Book
 from .holds import Entries, Prices
+from .marking import CLAIM, DONE, FILL
 from .owing import Answer
 from .places import written
 from .rebuilding import RECOVERY_S, RETRY_S, Ledger, Past, Where
-from .scripts import CLAIM, DONE, FILL
 from .settling import alerts_of
 
 log = get_logger("budget")
@@ -48,8 +48,7 @@ CLAIM_S: Final = 10.0
 _RENEW_S: Final = 2.0
 _LOOK_S: Final = 0.2
 _BATCH: Final = 200
-_THEIRS: Final = 1
-_READ: Final = 2
+_READ: Final = 1
 
 
 class Filling:
@@ -77,41 +76,49 @@ class Filling:
         while True:
             try:
                 entries = self._entries()
-                moment_us, claims = await self._claim(entries)
-                mine = tuple(e for e, is_ in zip(entries, claims, strict=True) if is_ == _THEIRS)
-                if mine:
-                    await self._fill(mine, moment_us)
-                elif all(is_ == _READ for is_ in claims):
+                claims = await self._claim(entries, self._token)
+                moment_us = max(claims, default=0)
+                if moment_us > _READ:
+                    pairs = zip(entries, claims, strict=True)
+                    await self._fill(tuple(e for e, is_ in pairs if is_ == moment_us), moment_us)
+                elif all(claims):
                     return
                 else:
                     await asyncio.sleep(_LOOK_S)
             except StoreLost:
                 await asyncio.sleep(_LOOK_S)
 
-    async def _claim(self, entries: Entries) -> tuple[int, list[int]]:
+    async def _claim(self, entries: Entries, token: bytes) -> list[int]:
+        """Of each rule the moment of a claim of ours, `_READ`, or 0 while another one reads."""
         if not entries:
-            return 0, []
+            return []
         keys = [self._book.place(limit).marker for limit, _ in entries]
         lasting = b"%d" % int(CLAIM_S * 1000)
         margin = b"%d" % int(MARGIN_S * 1e6)
-        reply = await self._link.call(CLAIM, keys, [self._token, margin, lasting])
-        return reply[0], reply[1:]
+        found: list[int] = await self._link.call(CLAIM, keys, [token, margin, lasting])
+        return found
 
     async def _fill(self, entries: Entries, moment_us: int) -> None:
-        keeping = asyncio.get_running_loop().create_task(self._keep(entries), name="budget-claim")
+        keeping = asyncio.get_running_loop().create_task(
+            self._keep(entries, self._token), name="budget-claim"
+        )
         try:
             past = await self._read(entries, moment_us)
-            if past is not None and await self._put(entries, past):
-                log.info("budgets_read", rules=len(entries))
+            if past is not None:
+                claim = b"%d %b" % (moment_us, self._token)
+                # What is put there twice counts twice: a try that fails is not gone on with.
+                self._token = secrets.token_hex(8).encode()
+                if await self._put(entries, past, claim):
+                    log.info("budgets_read", rules=len(entries))
         finally:
             keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)
 
-    async def _keep(self, entries: Entries) -> None:
+    async def _keep(self, entries: Entries, token: bytes) -> None:
         while True:
             await asyncio.sleep(_RENEW_S)
             try:
-                await self._claim(entries)
+                await self._claim(entries, token)
             except StoreLost:
                 continue
 
@@ -130,7 +137,7 @@ class Filling:
             await asyncio.sleep(RETRY_S)
         return None
 
-    async def _put(self, entries: Entries, past: Past) -> bool:
+    async def _put(self, entries: Entries, past: Past, claim: bytes) -> bool:
         """False where the claim is not ours any more."""
         counters: dict[tuple[object, ...], list[Any]] = {}
         for (limit, _), subject, steps in past.counters():
@@ -139,7 +146,7 @@ class Filling:
             place, found = self._book.place(limit), counters.get(limit.key, [])
             for start in range(0, len(found), _BATCH):
                 keys = [place.marker, place.index]
-                arguments = [self._token, *place.span(tally, self._book.clock())]
+                arguments = [claim, *place.span(tally, self._book.clock())]
                 arguments.append(alerts_of(limit))
                 for name, steps in found[start : start + _BATCH]:
                     keys += place.keys(name)[:3]
@@ -148,12 +155,12 @@ class Filling:
                         arguments += (b"%d" % epoch, b"%d" % spent)
                 if not await self._link.call(FILL, keys, arguments):
                     return False
-        return await self._done(entries, past)
+        return await self._done(entries, past, claim)
 
-    async def _done(self, entries: Entries, past: Past) -> bool:
+    async def _done(self, entries: Entries, past: Past, claim: bytes) -> bool:
         answers = [Answer(*each, b"d").key for each in past.answers[:ANSWERS_MAX]]
         for start in range(0, len(answers), _BATCH):
-            await self._link.call(DONE, answers[start : start + _BATCH], [self._token, b"0"])
+            await self._link.call(DONE, answers[start : start + _BATCH], [claim, b"0"])
         markers = [self._book.place(limit).marker for limit, _ in entries]
         count = b"%d" % len(markers)
-        return bool(await self._link.call(DONE, markers, [self._token, count]) == len(markers))
+        return bool(await self._link.call(DONE, markers, [claim, count]) == len(markers))

@@ -1,4 +1,4 @@
-"""What is spent and given back goes to the shared store in order, each once, as soon as it is there.
+"""What is spent and given back goes to the shared store in order, each once, as soon as it can.
 
 Calls are numbered, and the store skips a number that it has had: what went out when the connection
 broke is said again.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
+import msgspec
+from aiohttp import web
 from msgspec import Struct
 
 from .counters import Counter, Tally
@@ -78,7 +80,11 @@ def _budget(limit: Limit, tally: Tally, now_ms: int) -> Budget:
     counters = list(tally.counters.values())
     for counter in counters:
         counter.turn(tally.window)
-    counters = [each for each in counters if each.spent or each.reserved]
+    return budget(limit, tally, [each for each in counters if each.spent or each.reserved])
+
+
+def budget(limit: Limit, tally: Tally, counters: list[Counter]) -> Budget:
+    """A rule with those of its counters that hold anything."""
     counters.sort(key=lambda each: -(each.spent + each.reserved))
     rule = limit.rule
     return Budget(
@@ -105,3 +111,8 @@ def subject_of(limit: Limit, tally: Tally, counter: Counter) -> Subject:
         share=round(counter.spent / limit.amount, 6) if limit.amount else None,
         resets_at=written(counter.resets_ms(window)),
     )
+
+
+def answered(found: Any, status: int = 200) -> web.Response:
+    body = msgspec.json.encode(found)
+    return web.Response(body=body, status=status, content_type="application/json")

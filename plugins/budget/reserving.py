@@ -207,9 +207,7 @@ class Desk:
             changes.append((hold, amount))
         return changes
 
-    def renew(
-        self, exchange: Exchange, note: Note, used: Usage, demand: Demand, end: End
-    ) -> None:
+    def renew(self, exchange: Exchange, note: Note, used: Usage, demand: Demand, end: End) -> None:
         """Hold what a session has used and what it may use next.
 
         used: by all of its answers so far. demand: of those that are to come. end: called with a

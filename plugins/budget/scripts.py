@@ -20,7 +20,7 @@ from gateway import Script
 # A marker outlives every window.
 _MARKED_MS: Final = 400 * 24 * 3_600_000
 
-_CLOCK: Final = f"""
+CLOCK: Final = f"""
 local time = redis.call('TIME')
 local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local now = math.floor(now_us / 1000)
@@ -31,8 +31,8 @@ local function whole(number) return string.format('%.0f', number) end
 # A rule has five keys (c, h, l, m, i), and first of its arguments its span: "c" and when the
 # calendar's present one began, when it ends, and the next; or "r", the length of a step and how
 # many count beside the present one.
-_HEAD: Final = (
-    _CLOCK
+HEAD: Final = (
+    CLOCK
     + """
 local function rule_at(place, at)
   local first = (place - 1) * 5
@@ -169,7 +169,7 @@ UNREAD: Final = -2
 # epoch of the hold, the generation, and the steps; of a rule that refuses all of them, else the
 # oldest.
 TAKE: Final = Script(
-    _HEAD
+    HEAD
     + """
 local id, lease, reads = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local rules = {}
@@ -179,7 +179,8 @@ for place = 1, #KEYS / 5 do
   if not span(rule) then return {-1, now_us} end
   mark(rule, reads)
   if rule.state ~= 'd' then return {-2, now_us} end
-  rule.limit, rule.refuses, rule.amount = tonumber(ARGV[at + 4]), ARGV[at + 5], tonumber(ARGV[at + 6])
+  rule.limit, rule.refuses = tonumber(ARGV[at + 4]), ARGV[at + 5]
+  rule.amount = tonumber(ARGV[at + 6])
   rule.of, rule.subject = tonumber(ARGV[at + 7]) or rule.epoch, ARGV[at + 8]
   rules[place] = rule
 end
@@ -215,14 +216,14 @@ return reply
 """
 )
 
-# ARGV: the request's name, its process and the number of this call, which is done once only,
-# whether there is a ledger ("1"), when the request ended (microseconds, as its ledger says), what is
-# known of its answer ("d" for good, "n" without a cost, "e" by a guess), and of each rule its span,
-# the epoch, how much was spent, the generation, the alerts, and the subject. The last keys are the
-# process's, and the answer's where it has one. Gives of each rule what was spent and is reserved,
-# the epoch, and whether there is an alert to tell.
+# ARGV: the request's name, the number of this call, which is done once only, whether there is a
+# ledger ("1"), when the request ended (microseconds, as its ledger says), what is known of its
+# answer ("d" for good, "n" without a cost, "e" by a guess), and of each rule its span, the epoch,
+# how much was spent, the generation, the alerts, and the subject. The last keys are the process's,
+# and the answer's where it has one. Gives the time, and of each rule what was spent, what is
+# reserved, the epoch, and whether there is an alert to tell; the time alone if it was done before.
 GIVE: Final = Script(
-    _HEAD
+    HEAD
     + """
 local id, number, reads, ended_us, answer = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]),
   ARGV[5]
@@ -288,7 +289,7 @@ return reply
 # ARGV: how long a lease lasts, and of each rule its span, the epoch, the amount, the request's name
 # and the subject. What has expired, or was forgotten by the server, is held again.
 RENEW: Final = Script(
-    _HEAD
+    HEAD
     + """
 local lease = tonumber(ARGV[1])
 for place = 1, #KEYS / 5 do
@@ -312,90 +313,9 @@ return 1
 """
 )
 
-# KEYS: markers. ARGV: who asks, how far from now the moment is (microseconds), and for how long it
-# is theirs. Gives the moment, and of each marker 1 where it is theirs to read, 2 where it has been
-# read, else 0.
-CLAIM: Final = Script(
-    _CLOCK
-    + """
-local moment = now_us + tonumber(ARGV[2])
-local reply = {moment}
-for place, key in ipairs(KEYS) do
-  local text = redis.call('GET', key)
-  local is = 0
-  if not text then
-    redis.call('SET', key, 'r ' .. whole(now_us) .. ' ' .. whole(moment) .. ' ' .. ARGV[1],
-      'PX', ARGV[3])
-    is = 1
-  elseif string.sub(text, 1, 1) == 'd' then
-    is = 2
-  elseif string.match(text, ' (%w+)$') == ARGV[1] then
-    redis.call('PEXPIRE', key, ARGV[3])
-    is = 1
-  end
-  reply[1 + place] = is
-end
-return reply
-"""
-)
-
-# One rule's. KEYS: its marker, its index, and the three of each counter. ARGV: who reads, its span, the
-# alerts, and of each counter how many fields come and the subject, then epochs and amounts. Gives 1,
-# or 0 where it is not theirs any more.
-FILL: Final = Script(
-    _HEAD
-    + """
-local text = redis.call('GET', KEYS[1])
-if not text or string.match(text, ' (%w+)$') ~= ARGV[1] then return 0 end
-local at = 7
-for place = 3, #KEYS, 3 do
-  local rule = {c = KEYS[place], h = KEYS[place + 1], l = KEYS[place + 2], m = KEYS[1],
-    i = KEYS[2], kind = ARGV[2], x = tonumber(ARGV[3]), y = tonumber(ARGV[4]), z = tonumber(ARGV[5])}
-  if not span(rule) then return 0 end
-  mark(rule, '1')
-  load(rule)
-  local count, subject = tonumber(ARGV[at]), ARGV[at + 1]
-  for n = 1, count do
-    local epoch, amount = tonumber(ARGV[at + 2 * n]), tonumber(ARGV[at + 2 * n + 1])
-    if epoch >= rule.oldest then add(rule, 's', epoch, amount) end
-  end
-  at = at + 2 + 2 * count
-  local told = reached(rule, ARGV[6])
-  if next(rule.has) then
-    if told >= 0 then redis.call('HSET', rule.c, rule.told, whole(told)) end
-    save(rule, subject)
-  end
-end
-return 1
-"""
-)
-
-# KEYS: markers, and of the answers that were counted. ARGV: who has read, how many markers there
-# are. Gives how many are read now because of that.
-DONE: Final = Script(
-    _CLOCK
-    + """
-local done = 0
-for place, key in ipairs(KEYS) do
-  if place > tonumber(ARGV[2]) then
-    redis.call('HSET', key, 'is', 'd')
-    redis.call('PEXPIRE', key, 3600000)
-  else
-    local text = redis.call('GET', key)
-    local rest = text and string.match(text, '^r (%d+ %d+) ' .. ARGV[1] .. '$')
-    if rest then
-      redis.call('SET', key, 'd ' .. rest, 'PX', MARKED)
-      done = done + 1
-    end
-  end
-end
-return done
-"""
-)
-
 # KEYS: an index. ARGV: how many at most. Gives the subjects that count now.
 LIST: Final = Script(
-    _CLOCK
+    CLOCK
     + """
 return redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. whole(now), '+inf', 'LIMIT', 0, ARGV[1])
 """

@@ -22,7 +22,7 @@ from .amounts import worst
 from .book import Book
 from .counters import Counter, Store, Tally
 from .demand import Demand
-from .holds import Entries, Hold, Note
+from .holds import Entries, Note
 from .leasing import Leases
 from .places import Held, held_of, snapshot
 from .refusing import blind, lost, spent_up
@@ -225,9 +225,7 @@ class SharedDesk(Desk):
             for hold, amount in self._extension(exchange, note, output, more)
         ]
 
-    def renew(
-        self, exchange: Exchange, note: Note, used: Usage, demand: Demand, end: End
-    ) -> None:
+    def renew(self, exchange: Exchange, note: Note, used: Usage, demand: Demand, end: End) -> None:
         changes = self._renewal(exchange, note, used, demand)
         if isinstance(changes, Limit):
             end(changes)

@@ -46,6 +46,9 @@ _NAME_MAX: Final = 100
 _RESPONSE_ID_MAX: Final = 500
 # No provider counts further, and the stores' integers do not go much further.
 _COUNT_MAX: Final = 10**15
+# A million dollars for an attempt was priced in another unit, and nine thousand of them are all
+# that SQLite's integers hold.
+_COST_MAX: Final = 10**15
 
 Group = tuple[Any, ...]
 Sums = dict[Group, list[int]]
@@ -274,7 +277,7 @@ def _add(found: list[int], used: Used) -> None:
     if used.output_reasoning:
         found[6] += min(used.output_reasoning, _COUNT_MAX)
     if cost is not None:
-        found[7] += cost
+        found[7] += min(cost, _COST_MAX)
     elif fresh is not None or text is not None:
         found[8] += 1
     if used.estimated:

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 import orjson
 
-from gateway import Usage, read_usage
+from gateway import Usage, read_json, read_usage
 
 from .watching import Lines
 
@@ -86,7 +86,11 @@ class Results(Lines):
     def _line(self, line: bytes) -> None:
         if line[:1] != b"{" or b"oken" not in line:
             return
-        document = orjson.loads(line)
+        try:
+            document = read_json(line)
+        except orjson.JSONDecodeError as error:  # the others count
+            self.usage.problem = f"a line was not read: {error}"
+            return
         answer = Usage()
         for holder, member in (("response", "body"), ("result", "message")):
             part = document.get(holder)

@@ -60,8 +60,8 @@ def _seen(exchange: Exchange, attempt: Attempt, watcher: Watcher) -> Usage | Non
         _read_fields(attempt, usage)
     if attempt.status != 101:
         usage.reported = is_report(exchange.method, exchange.path, usage)
-        if usage.reported and exchange.model is None:
-            exchange.model = usage.model  # who asks again names none
+        if exchange.model is None:
+            exchange.model = usage.model  # who asks again names none, and a body may be unreadable
     if watcher.document is not None:
         _note_error(exchange, watcher.document)
     outcome = exchange.outcome
@@ -69,9 +69,12 @@ def _seen(exchange: Exchange, attempt: Attempt, watcher: Watcher) -> Usage | Non
         usage = Usage()  # a part of a sum that can be read again
         usage.problem = "not read to the end"
         return usage
-    is_whole = outcome == COMPLETE or (
-        usage.finish_reason is not None and usage.output is not None and not _is_one_of(exchange)
-    )
+    if outcome == COMPLETE:
+        is_whole = usage.problem is None or watcher.is_counted
+    else:
+        is_whole = (
+            usage.finish_reason is not None and watcher.is_counted and not _is_one_of(exchange)
+        )
     if (is_whole and usage.is_known) or watcher.is_pending or not _costs(exchange):
         return usage
     if usage.reported:
@@ -152,6 +155,7 @@ def _costs(exchange: Exchange) -> bool:
     if exchange.method != b"POST" or exchange.model is None:
         return False
     document = exchange.document
-    if isinstance(document, dict) and document.get("background") is True:
+    is_later = isinstance(document, dict) and document.get("background") is True
+    if is_later and b"/responses" in exchange.path:
         return False  # what it used is said when it is asked for
     return _FREE.search(exchange.path.partition(b"?")[0]) is None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from gateway import Usage, has, may_tell, read_usage
+from gateway import Usage, has, may_tell, read_json, read_usage
 
 from .aws import MessageSplitter, inner_of
 from .guessing import Written
@@ -98,7 +98,11 @@ class Streamed(Watcher):
         counts, self._counts = self._counts, None
         for kept in (reason, counts):
             if kept is not None:
-                read_usage(orjson.loads(kept), self.usage)
+                self._read_one(kept)
+
+    def failed(self, error: Exception) -> None:
+        super().failed(error)
+        self._counted = -1  # what comes now is not seen
 
     @property
     def is_counted(self) -> bool:
@@ -109,7 +113,7 @@ class Streamed(Watcher):
 
     def _look(self, data: bytes) -> None:
         """Read a document that may say something."""
-        if data[:1] != b"{":
+        if data[:1] != b"{" and data.lstrip()[:1] != b"{":
             return  # an end marker, a ping or a comment
         self._looks -= 1
         counts = _COUNTS.search(data) is not None
@@ -124,7 +128,17 @@ class Streamed(Watcher):
             if counts or reason:
                 return
         self._read += 1
-        read_usage(orjson.loads(data), self.usage)
+        self._read_one(data)
+
+    def _read_one(self, data: bytes) -> None:
+        """Read a document; one that is broken makes what was counted before it a part at most."""
+        try:
+            document = read_json(data)
+        except orjson.JSONDecodeError as error:
+            self.usage.problem = f"not read: {error}"
+            self._counted = -1
+            return
+        read_usage(document, self.usage)
 
 
 class Events(Streamed):

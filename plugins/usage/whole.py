@@ -7,7 +7,7 @@ from typing import Final
 
 import orjson
 
-from gateway import BYTES_PER_TOKEN, has, may_tell, read_usage
+from gateway import BYTES_PER_TOKEN, has, may_tell, read_json, read_usage
 
 from .guessing import text_bytes
 from .watching import Watcher
@@ -51,7 +51,7 @@ class Whole(Watcher):
         if self._size > WHOLE_BYTES_MAX:
             self._read_ends(held)
             return
-        document = orjson.loads(held)
+        document = read_json(held)
         read_usage(document, self.usage)
         if isinstance(document, dict):
             self.is_pending = document.get("status") in ("queued", "in_progress")
@@ -70,7 +70,9 @@ class Whole(Watcher):
 
     def _read_ends(self, end: bytes) -> None:
         """Read facts and the member that holds the counts off a large document's ends."""
-        members = _FACTS.findall(self._start) + _FACTS.findall(end)
+        # The last of a name counts. What stands first is of the answer itself; behind its facts come
+        # those of its parts and of its tools, which may name a model of their own.
+        members = _FACTS.findall(end) + _FACTS.findall(self._start)[::-1]
         found = [(self._start, place) for place in _COUNTS.finditer(self._start)]
         found += [(end, place) for place in _COUNTS.finditer(end)]
         if not found:

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from gateway import StartError
-from gateway.admin import admin_token
+from gateway.admin import READ_FILE, admin_token
 from gateway.testing import RawCaller, running_gateway
 
 PAGES = """
@@ -125,6 +125,19 @@ def test_without_the_token_the_api_is_closed(ask, token, given):
 
 def test_the_token_opens_the_api(ask, token):
     assert ask(b"GET", b"/api/closed", token=token).body == b"GET /api/closed "
+
+
+def test_the_token_for_reading_opens_what_a_get_asks_for_and_nothing_else(ask, gateway):
+    path = gateway.folder / "state" / READ_FILE
+    read = path.read_bytes().strip()
+
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert read.decode() != gateway.admin_token
+    assert ask(b"GET", b"/api/closed", token=read).body == b"GET /api/closed "
+    for method, target in ((b"POST", b"/api/reload"), (b"POST", b"/both")):
+        answer = ask(method, target, token=read)
+        assert answer.status == 403
+        assert read not in answer.raw
 
 
 def test_the_token_is_a_bearer_token(ask, token):

@@ -116,7 +116,8 @@ def test_a_plain_hook_may_wait_for_one_request(upstream, logged, hook):
     def sometimes(exchange):
         return later(exchange) if b"x-later" in exchange.headers else None
 
-    plan = plan_of(plugin(**{hook: sometimes}))
+    hooks: dict[str, Any] = {hook: sometimes}
+    plan = plan_of(plugin(**hooks))
     assert not plan.waits
     for fields, status in (
         ([], 200),

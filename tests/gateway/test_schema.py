@@ -193,3 +193,17 @@ def test_the_patterns_refuse_what_the_parser_refuses(text):
         assert not re.search(table[key]["pattern"], text)
         with pytest.raises(ValueError):
             parse(text)
+
+
+def config_of(fields: list[tuple[str, type, Any]]) -> type[msgspec.Struct]:
+    """Give a plugin's Config; the module is the same for all."""
+    return msgspec.defstruct("Config", fields, module="plugins.any.settings", frozen=True)
+
+
+def test_structs_of_one_name_are_told_apart_by_their_plugins():
+    types = {name: config_of([(f"of_{name}", int, 1)]) for name in ("first", "second")}
+    found = schema(types, ())
+    tables = found["$defs"]["Config"]["properties"]["plugins"]["properties"]
+    assert tables == {name: {"$ref": f"#/$defs/{name}.Config"} for name in types}
+    for name in types:
+        assert list(found["$defs"][f"{name}.Config"]["properties"]) == [f"of_{name}"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -196,10 +197,7 @@ def test_gateways_have_their_own_keys_and_keep_them_ready(upstream):
     plugin = Plugin(ours)
     plans = [plan_of(plugin, settings={NAME: settings}) for settings in (ours, theirs)]
 
-    class Running:
-        plans = dict(enumerate(plans))
-
-    plugin._gateway = Running()  # type: ignore[assignment]
+    plugin._gateway = SimpleNamespace(plans=dict(enumerate(plans)))  # type: ignore[assignment]
     rings = []
     for _ in range(2):
         for plan, key in zip(plans, (KEY, OTHER), strict=True):
@@ -282,6 +280,21 @@ def test_bodies_of_keys_without_rules_about_models_are_not_read(upstream):
     made = exchange(headers=[BEARER], body=body())
     assert sent(upstream, made, config(static(KEY, models=("*",)))).status == 200
     assert made.body == body()
+
+
+@pytest.mark.parametrize(
+    ("settings", "hooks"),
+    [
+        (config(), 0),
+        (config(static(KEY, paths=("v1/*",))), 0),
+        (config(static(KEY, models=("*",))), 2),
+        (config(teams=(Team(name="t", providers=("*",)),)), 2),
+        (Config(), 2),
+    ],
+)
+def test_what_no_key_has_rules_for_costs_nothing(settings, hooks):
+    plan = plan_of(Plugin(settings), settings={NAME: settings})
+    assert len(plan.prepare) + len(plan.send) == hooks
 
 
 class Elsewhere:

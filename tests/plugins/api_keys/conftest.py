@@ -30,3 +30,11 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opened]:
         made.run(made.store.fetch(EMPTY))
     yield made
     made.close()
+
+
+@pytest.fixture
+def in_file(tmp_path: Path) -> Iterator[Opened]:
+    """Give an empty store in a file, where the kind makes no difference."""
+    made = Opened("sqlite", tmp_path)
+    yield made
+    made.close()

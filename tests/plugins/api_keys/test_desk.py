@@ -72,13 +72,13 @@ def test_asking_twice_makes_one_key(opened, how):
 
 
 @pytest.mark.parametrize("id_", ["a b", "../x", "-", "a" * 101])
-def test_an_id_that_cannot_stand_in_a_path_is_refused(opened, id_):
-    assert status_of(opened, "create_key", NewKey(name="a", id=id_)) == 400
+def test_an_id_that_cannot_stand_in_a_path_is_refused(in_file, id_):
+    assert status_of(in_file, "create_key", NewKey(name="a", id=id_)) == 400
 
 
 @pytest.mark.parametrize("asked", ["", "x" * 201])
-def test_an_idempotency_key_has_bounds(opened, asked):
-    assert status_of(opened, "create_key", NewKey(name="a"), asked) == 400
+def test_an_idempotency_key_has_bounds(in_file, asked):
+    assert status_of(in_file, "create_key", NewKey(name="a"), asked) == 400
 
 
 def test_keys_come_in_pages(opened):
@@ -115,11 +115,11 @@ def test_some_fields_change_and_null_takes_away(opened):
     "patch",
     [{"modles": []}, {"name": None}, {"id": "x"}, {"rate_limits": ["fast"]}, {"hint": "x"}],
 )
-def test_a_change_to_nonsense_changes_nothing(opened, patch):
-    id_ = opened.do("create_key", NewKey(name="a")).document["id"]
-    assert status_of(opened, "update_key", id_, patch) == 400
-    assert opened.do("get_key", id_).document["name"] == "a"
-    assert len(opened.do("list_changes", ChangesAsked()).document["changes"]) == 1
+def test_a_change_to_nonsense_changes_nothing(in_file, patch):
+    id_ = in_file.do("create_key", NewKey(name="a")).document["id"]
+    assert status_of(in_file, "update_key", id_, patch) == 400
+    assert in_file.do("get_key", id_).document["name"] == "a"
+    assert len(in_file.do("list_changes", ChangesAsked()).document["changes"]) == 1
 
 
 def test_a_rotated_key_has_two_secrets_for_a_while(opened):
@@ -175,8 +175,8 @@ def test_a_revoked_key_stays_revoked(opened):
         ("delete_team", ()),
     ],
 )
-def test_what_is_not_there_is_a_404(opened, name, arguments):
-    assert status_of(opened, name, "none", *arguments) == 404
+def test_what_is_not_there_is_a_404(in_file, name, arguments):
+    assert status_of(in_file, name, "none", *arguments) == 404
 
 
 def test_a_key_has_a_team_that_is_there(opened):

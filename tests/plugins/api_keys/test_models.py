@@ -172,6 +172,14 @@ def test_each_place_that_names_a_model_has_to_be_allowed(provider, path, body, s
     assert said(body, path, provider=provider) == status
 
 
+def test_a_forbidden_model_cannot_be_disguised_in_a_path():
+    for name in (b"bad", b"b%61d", b"%62ad-1"):
+        path = b"res/openai/deployments/%b/chat/completions" % name
+        assert said(b"{}", path, provider="azure-openai", grant=ALL_BUT) == 403
+    path = b"res/openai/deployments/fine/chat/completions"
+    assert said(b"{}", path, provider="azure-openai", grant=ALL_BUT) == 200
+
+
 @pytest.mark.parametrize("method", [b"GET", b"HEAD", b"DELETE", b"OPTIONS"])
 def test_what_asks_no_model_anything_passes(method):
     assert said(b"", b"v1/models", method=method) == 200

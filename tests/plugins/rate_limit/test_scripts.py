@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import redis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gateway import Script
@@ -20,8 +20,12 @@ KINDS = ["bucket", "fixed", "sliding"]
 START_US = 1_800_000_000 * SECOND_US
 WAITS = st.one_of(st.integers(0, 3), st.integers(0, 2 * SECOND_US), st.integers(0, 90 * SECOND_US))
 COSTS = st.one_of(st.just(1), st.integers(0, 5), st.integers(0, 200))
+# All that is left, and one more than that, is asked for too.
+ALL, ONE_MORE = -1, -2
 GIVES = st.one_of(st.none(), st.integers(-900, 200))
-STEPS = st.lists(st.tuples(WAITS, COSTS, GIVES), max_size=25)
+STEPS = st.lists(
+    st.tuples(WAITS, st.one_of(COSTS, st.sampled_from([ALL, ONE_MORE])), GIVES), max_size=25
+)
 RULES = st.lists(
     st.tuples(st.sampled_from(KINDS), st.integers(1, 120), st.sampled_from([60, 90, 3600])),
     min_size=1,
@@ -102,11 +106,14 @@ class Pair:
 
 @many
 @given(rules=RULES, steps=STEPS)
+@example(rules=[("sliding", 10, 60)], steps=[(0, ALL, None), (75 * SECOND_US, ONE_MORE, None)])
 def test_redis_decides_as_memory_does(client, rules, steps):
     """Of several rules all are taken or none; what is given back and debt are in it, too."""
     pair = Pair(client, rules)
     for wait, cost, back in steps:
         pair.now_us += wait
+        if cost < 0:
+            cost = max(min(pair.rooms()) + ALL - cost, 0)  # noqa: PLW2901 - it is known only now
         here, there = pair.take(cost)
         assert here == there
         if back is not None:
