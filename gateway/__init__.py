@@ -132,6 +132,7 @@ __all__ = [
     "parse_rate",
     "parse_size",
     "parse_time",
+    "read_json",
     "read_query",
     "read_usage",
     "record",

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from gateway.clock import monotonic_ns
 from gateway.exchange import CLIENT_ABORT, COMPLETE, STOPPED, TRUNCATED
+from gateway.frames import GOING_AWAY, close_frame, text_frame
 from gateway.tcp import is_gone, reset, round_trip_ns, unread, unsent
-from gateway.websocket import GOING_AWAY, Reader, close_frame, text_frame
+from gateway.websocket import Reader
 
 if TYPE_CHECKING:
     from gateway.caller import Caller

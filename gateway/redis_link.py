@@ -36,8 +36,6 @@ MISSES_MAX: Final = 3
 # Turns of the loop in which a reply that has come in is read; a busy loop comes late to its timers.
 _TURNS: Final = 4
 PROBE_S: Final = 0.25
-# Between two looks at what is still to be said at the end.
-_SAID_S: Final = 0.002
 # A server that has said nothing at all for so long gets a new connection.
 SILENCE_S: Final = 1.0
 # Calls that wait for a reply; each is an exchange's, or one of few of a plugin's own.
@@ -151,10 +149,9 @@ class RedisLink:
 
     async def _said(self) -> None:
         """Let what was called last arrive, within a deadline."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self._deadline_s
-        while self.is_up and (self._calls or self._unsent) and loop.time() < until:
-            await asyncio.sleep(_SAID_S)
+        calls = [call.future for call in (*self._calls, *self._unsent) if not call.future.done()]
+        if calls:
+            await asyncio.wait(calls, timeout=self._deadline_s)
 
     def _send(self, command: tuple[bytes, ...], late: Late | None = None) -> _Call:
         if len(self._calls) + len(self._unsent) >= CALLS_MAX:

@@ -17,6 +17,7 @@ from gateway.clock import monotonic_ns
 from gateway.duplex import IDLE, STALLED, Tunnel
 from gateway.errors import GatewayError, OwnFault, UpstreamFault
 from gateway.exchange import FAILED, STOPPED, TRUNCATED
+from gateway.frames import GOING_AWAY, POLICY
 from gateway.handshake import UPGRADE, deflate_of
 from gateway.headers import Headers
 from gateway.line import Line
@@ -24,7 +25,7 @@ from gateway.log import get
 from gateway.opening import taps_of
 from gateway.reply import Head, Reply
 from gateway.strand import PAUSE
-from gateway.websocket import GOING_AWAY, POLICY, Inflater, Reader, Unreadable
+from gateway.websocket import Inflater, Reader, Unreadable
 
 if TYPE_CHECKING:
     import asyncio

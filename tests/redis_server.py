@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Self
 
 START_S = 30.0
+PORT_MAX = 55_000
 
 
 def _program() -> str:
@@ -29,15 +30,23 @@ def _program() -> str:
     return found
 
 
+def _free_port() -> int:
+    """Give one that leaves room for a cluster's own, which is 10,000 above it."""
+    while True:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = int(free.getsockname()[1])
+        if port < PORT_MAX:
+            return port
+
+
 class RedisServer:
     """It survives what is done to it: `freeze`, `thaw`, `kill`, and `start` again."""
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder
         self._options = options
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
+        self.port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:

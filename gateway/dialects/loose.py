@@ -1,7 +1,7 @@
 """Looking into JSON that anybody may have written.
 
 A reader of a wire format meets documents that follow it, nearly follow it, or do not at all. These
-few functions give what is there and otherwise None or nothing, and never raise.
+few functions give what is there and otherwise None or nothing; only `read_json` raises.
 """
 
 from __future__ import annotations

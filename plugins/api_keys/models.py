@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any, Final, Protocol
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl
 
 import orjson
 
@@ -23,6 +23,7 @@ _MODEL: Final = "model"
 _MODELS: Final = "models"
 _BATCH: Final = "requests"
 _WATCHED: Final = frozenset({_MODEL, _MODELS, _BATCH})
+_PARAMETERS: Final = ("model", "deployment")  # of a realtime session's address
 # What cannot ask a model for anything without a body.
 _HARMLESS: Final = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS"})
 # The one kind of WebSocket whose model is fixed by its address.
@@ -49,17 +50,18 @@ def check_models(
 
     path: with query, as it goes to that provider. body: None where it was not read.
     """
-    if not is_plain(path.partition(b"?")[0].decode("latin-1")):
+    bare, _, query = path.partition(b"?")
+    if not is_plain(bare.decode("latin-1")):
         raise _fault("it may use plain paths only")
     dialect = provider.dialect_at(path)
-    in_path = None if dialect is None else dialect.model(None, path)
-    names = [] if in_path is None else [unquote(in_path)]
-    names += _in_query(path)
+    in_path = None if dialect is None else dialect.model(None, bare)
+    names = [] if in_path is None else [in_path]
+    names += _in_query(query)
     if body is None or body:
         names += _in_body(exchange, body, has_path=in_path is not None)
     elif exchange.method in _HARMLESS:
         if exchange.headers.get(b"upgrade") is not None:
-            _check_socket(path, names)
+            _check_socket(bare, names)
         elif not names:
             return
     if not names:
@@ -70,12 +72,11 @@ def check_models(
         grant.check_model(name.removeprefix(_PREFIX))
 
 
-def _in_query(path: bytes) -> list[str]:
-    query = path.partition(b"?")[2]
+def _in_query(query: bytes) -> list[str]:
     if not query:
         return []
     pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-    return [value for name, value in pairs if name.strip().lower() == _MODEL]
+    return [value for name, value in pairs if name.strip().lower() in _PARAMETERS]
 
 
 def _in_body(exchange: Exchange, body: bytes | None, *, has_path: bool) -> list[str]:
@@ -130,8 +131,7 @@ def _text(model: object) -> str:
     return model
 
 
-def _check_socket(path: bytes, names: list[str]) -> None:
-    bare = path.partition(b"?")[0]
+def _check_socket(bare: bytes, names: list[str]) -> None:
     if not names or not bare.endswith(_REALTIME):
         raise _fault("it may open no WebSocket but a realtime session with its model in the URL")
 

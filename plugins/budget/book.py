@@ -15,12 +15,14 @@ from .shares import Shares
 class Book:
     """reads: whether there is a ledger that says what was spent before.
 
-    renew_now: set where the store has forgotten what lives.
+    has_counted: whether the store has counted for this process. renew_now: set where it has
+    forgotten what lives.
     """
 
     def __init__(self, shares: Shares) -> None:
         self.shares = shares
         self.reads = False
+        self.has_counted = False
         self.renew_now = asyncio.Event()
         self._ahead_ms = 0  # of the server's clock before ours
         self._places: dict[tuple[object, ...], Place] = {}
@@ -52,6 +54,7 @@ class Book:
         self.shares.hear(hold, used, self.clock())
 
     def hear_generation(self, place: Place, generation: int) -> None:
+        self.has_counted = True
         if generation != place.generation:
             if place.generation:
                 self.renew_now.set()

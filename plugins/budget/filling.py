@@ -16,8 +16,12 @@ a generation and a moment X, a little later than now. From then on:
   X by their sums. So what ran for over an hour and ended between X and the reading is counted
   twice; nothing else is.
 
-What a killed process had under way is not counted there: its leases end. In memory, where the next
-start finds it in the ledger as orphaned, it counts with the most that it may have used.
+Counters stand for as long as some process has their rule, and five minutes more (`marking.STAND`);
+a rule that comes by a reload is read anew, too.
+
+What a killed process had under way, or had not said yet, is not counted there: its leases end. In
+memory the next start finds that in the ledger, and what is orphaned counts with the most that it
+may have used.
 """
 
 from __future__ import annotations
@@ -71,10 +75,16 @@ class Filling:
         self._prices = prices
         self._token = secrets.token_hex(8).encode()
 
-    async def run(self) -> None:
-        """Until what was spent before is there for all rules, whoever reads it."""
+    async def run(self, anew: Entries = ()) -> None:
+        """Until what was spent before is there for all rules, whoever reads it.
+
+        anew: rules that are new here; what was spent since somebody had them is read again.
+        """
         while True:
             try:
+                if anew:
+                    await self._claim(anew, self._token, b"1")
+                    anew = ()
                 entries = self._entries()
                 claims = await self._claim(entries, self._token)
                 moment_us = max(claims, default=0)
@@ -88,14 +98,15 @@ class Filling:
             except StoreLost:
                 await asyncio.sleep(_LOOK_S)
 
-    async def _claim(self, entries: Entries, token: bytes) -> list[int]:
+    async def _claim(self, entries: Entries, token: bytes, anew: bytes = b"0") -> list[int]:
         """Of each rule the moment of a claim of ours, `_READ`, or 0 while another one reads."""
         if not entries:
             return []
         keys = [self._book.place(limit).marker for limit, _ in entries]
         lasting = b"%d" % int(CLAIM_S * 1000)
         margin = b"%d" % int(MARGIN_S * 1e6)
-        found: list[int] = await self._link.call(CLAIM, keys, [token, margin, lasting])
+        arguments = [token, margin, lasting, anew]
+        found: list[int] = await self._link.call(CLAIM, keys, arguments)
         return found
 
     async def _fill(self, entries: Entries, moment_us: int) -> None:

@@ -18,9 +18,9 @@ from .shared import SharedDesk
 
 # So many tokens before its reservation is used up a stream asks for more; so many it asks for, the
 # larger first; and where there was no room for any, it asks again after so many.
-AHEAD: Final = 1024
-_STEPS: Final = (2048, 256, 32)
-_AGAIN: Final = 32
+AHEAD: Final = 64
+_STEPS: Final = (1024, 128, 16)
+_AGAIN: Final = 16
 
 
 class Foreseeing(Ceiling):

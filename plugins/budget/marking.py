@@ -11,16 +11,20 @@ from gateway import Script
 
 from .scripts import CLOCK, HEAD
 
-# KEYS: markers. ARGV: who asks, how far from now the moment is (microseconds), and for how long it
-# is theirs. Gives of each marker the moment where it is theirs to read, 1 where it has been read,
-# and else 0.
+# For how long counters stand that nobody has the rule of. Behind that they are read anew, because
+# meanwhile something may have been spent that no rule counted.
+_STANDS_MS: Final = 300_000
+
+# KEYS: markers. ARGV: who asks, how far from now the moment is (microseconds), for how long it is
+# theirs, and "1" where what has been read is read anew. Gives of each marker the moment where it is
+# theirs to read, 1 where it has been read, and else 0.
 CLAIM: Final = Script(
     CLOCK
     + """
 local reply = {}
 for place, key in ipairs(KEYS) do
   local text, is = redis.call('GET', key), 0
-  if not text then
+  if not text or (ARGV[4] == '1' and string.sub(text, 1, 1) == 'd') then
     local moment = whole(now_us + tonumber(ARGV[2]))
     text = 'r ' .. whole(now_us) .. ' ' .. moment .. ' ' .. ARGV[1]
     redis.call('SET', key, text, 'PX', ARGV[3])
@@ -73,7 +77,8 @@ return 1
 # KEYS: markers, and of the answers that were counted. ARGV: the moment and who has read, and how
 # many markers there are. Gives how many are read now because of that.
 DONE: Final = Script(
-    CLOCK
+    f"local STANDS = {_STANDS_MS}\n"
+    + CLOCK
     + """
 local done = 0
 for place, key in ipairs(KEYS) do
@@ -85,11 +90,23 @@ for place, key in ipairs(KEYS) do
     local generation, rest = string.match(text or '', '^r (%d+) (.+)$')
     if rest == ARGV[1] then
       local moment = string.match(rest, '^%d+')
-      redis.call('SET', key, 'd ' .. generation .. ' ' .. moment, 'PX', MARKED)
+      redis.call('SET', key, 'd ' .. generation .. ' ' .. moment, 'PX', STANDS)
       done = done + 1
     end
   end
 end
 return done
+"""
+)
+
+# KEYS: markers of rules that somebody has.
+STAND: Final = Script(
+    f"""
+for _, key in ipairs(KEYS) do
+  if string.sub(redis.call('GET', key) or '', 1, 1) == 'd' then
+    redis.call('PEXPIRE', key, {_STANDS_MS})
+  end
+end
+return 1
 """
 )

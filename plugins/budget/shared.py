@@ -146,8 +146,8 @@ class SharedDesk(Desk):
             self.book.hear_clock(reply[1])
             if verdict == UNREAD:
                 self.unread()
-                is_new = any(h.limit.hard and not h.place.generation for h, _ in wishes)
-                if self._refuses or is_new:
+                is_hard = any(hold.limit.hard for hold, _ in wishes)
+                if self._refuses or (is_hard and not self.book.has_counted):
                     raise blind()
                 break
             if verdict != STALE:
@@ -232,6 +232,11 @@ class SharedDesk(Desk):
             return
         wishes = [(held_of(hold), hold.amount + more) for hold, more in changes]
         is_running = note.key in self._renewals
+        # Answers that come faster than replies of the store: as it was when it was last heard of.
+        for hold, more in changes if is_running else ():
+            if hold.limit.hard and more > 0 and more > hold.room():
+                end(hold.limit)
+                return
         self._renewals[note.key] = wishes  # only the latest counts
         if not is_running:
             self.spawn(self._renew_session(note, end), "budget-session")

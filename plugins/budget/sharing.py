@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from gateway import (
@@ -14,6 +14,7 @@ from gateway import (
     GatewayError,
     RedisLink,
     Splitter,
+    StoreLost,
     hookimpl,
 )
 
@@ -25,7 +26,7 @@ from .filling import Filling
 from .foreseeing import Foreseeing
 from .holds import Entries, Note
 from .lines import LineSplitter
-from .marking import CLAIM, DONE, FILL
+from .marking import CLAIM, DONE, FILL, STAND
 from .rebuilding import Ledger
 from .reporting import Budgets
 from .scripts import GIVE, LIST, RENEW, TAKE
@@ -34,6 +35,9 @@ from .shared import SharedDesk
 from .shares import Shares
 from .showing import shown
 
+# Between two words that a rule is somebody's.
+STAND_S = 60.0
+
 
 class Sharing(Plugin):
     """Asks the store that all processes share."""
@@ -41,7 +45,7 @@ class Sharing(Plugin):
     def _made_desk(self, config: Config) -> SharedDesk:
         self.link = RedisLink(
             config.store,
-            (TAKE, GIVE, RENEW, LIST, CLAIM, FILL, DONE),
+            (TAKE, GIVE, RENEW, LIST, CLAIM, FILL, DONE, STAND),
             user=config.store_user,
             password=config.store_password,
             deadline_s=config.store_timeout / 1e9,
@@ -63,10 +67,21 @@ class Sharing(Plugin):
         self.desk.spawn, self.desk.unread = gateway.task, self._fill
         async with self.link.running():
             leases = gateway.task(self.desk.leases.keep(), "budget-leases")
+            standing = gateway.task(self._stand(), "budget-standing")
             try:
                 yield
             finally:
                 leases.cancel()
+                standing.cancel()
+
+    async def _stand(self) -> None:
+        """Say that somebody has these rules."""
+        while True:
+            await asyncio.sleep(STAND_S)
+            markers = [self.book.place(limit).marker for limit, _ in self._standing.every()]
+            if markers and self.book.reads:
+                with suppress(StoreLost):
+                    await self.link.call(STAND, markers, [])
 
     def _up(self) -> None:
         self.desk.settling.owing.pay()
@@ -83,16 +98,18 @@ class Sharing(Plugin):
         if gateway is not None and ledger is not None and not is_running:
             self._filling = gateway.task(self._filled(gateway, ledger), "budget-rebuild")
 
-    async def _filled(self, gateway: Gateway, ledger: Ledger) -> None:
+    async def _filled(self, gateway: Gateway, ledger: Ledger, anew: Entries = ()) -> None:
         standing = self._standing
         gateway.trouble(NAME, UNREAD)
         await Filling(
             self.link, self.book, ledger, standing.every, standing.where, lambda: self.desk.prices
-        ).run()
+        ).run(anew)
         gateway.trouble(NAME, None)
 
     def _fresh(self, entries: Entries) -> None:
-        """Who finds rules that are not there yet reads what was spent before them."""
+        if self._ledger is not None and self._gateway is not None:
+            work = self._filled(self._gateway, self._ledger, entries)
+            self._gateway.task(work, "budget-catch-up")
 
     @hookimpl
     async def limit(self, exchange: Exchange) -> None:  # type: ignore[override]  # waits

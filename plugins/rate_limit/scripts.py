@@ -97,9 +97,9 @@ local function save(key, state, rule)
 end
 """
 
-# ARGV: the request's name, how long a lease lasts (microseconds), the rules. Gives the number of
-# the rule that refuses (0 for none), the time, and of each rule its numbers before and whether it
-# fitted.
+# ARGV: the request's name, how long a lease lasts (microseconds), the rules. Gives, as one text,
+# which is read sooner than a list: the number of the rule that refuses (0 for none), the time, and
+# of each rule its numbers before and whether it fitted.
 TAKE: Final = Script(
     _HEAD
     + """
@@ -121,11 +121,11 @@ for i, key in ipairs(KEYS) do
   fits[i] = rule.amount <= left
   if not fits[i] and rule.last == '1' and refusing == 0 then refusing = i end
 end
-local reply = {refusing, now_us}
+local reply = {refusing, string.format('%.0f', now_us)}
 for i, key in ipairs(KEYS) do
   local rule, state = rules[i], states[i]
-  for _, number in ipairs(state) do reply[#reply + 1] = number end
-  reply[#reply + 1] = fits[i] and 1 or 0
+  reply[#reply + 1] = string.format('%.0f %.0f %.0f %d', state[1], state[2], state[3],
+    fits[i] and 1 or 0)
   if refusing == 0 and fits[i] then
     if rule.kind == 'slots' then
       redis.call('ZADD', key, string.format('%.0f', now_us + lease_us), id)
@@ -137,7 +137,7 @@ for i, key in ipairs(KEYS) do
     end
   end
 end
-return reply
+return table.concat(reply, ' ')
 """
 )
 

@@ -101,7 +101,7 @@ class Shared:
         call: asyncio.Future[Any] | None = None
         try:
             call = self.link.call(TAKE, keys, arguments, late)
-            reply = await call
+            reply = _read(await call)
         except asyncio.CancelledError:
             # The caller left in the very moment in which the reply came.
             if call is not None and not call.cancelled() and call.exception() is None:
@@ -133,7 +133,12 @@ class Shared:
         return b"%d" % int(self.lease_s * 1_000_000)
 
     def _took(
-        self, note: Note, wishes: list[Wish], keys: list[bytes], reply: Any, provider: str | None
+        self,
+        note: Note,
+        wishes: list[Wish],
+        keys: list[bytes],
+        reply: list[int],
+        provider: str | None,
     ) -> None:
         refusing, now_us = reply[0], reply[1]
         for place, wish in enumerate(wishes):
@@ -177,8 +182,9 @@ class Shared:
             refused.degraded = True
             raise
 
-    def _late(self, wishes: list[Wish], key: bytes, reply: Any) -> None:
+    def _late(self, wishes: list[Wish], key: bytes, raw: bytes | None) -> None:
         """Nobody waits any more for what was taken: give it back, as far as that is known."""
+        reply = None if raw is None else _read(raw)
         if reply is not None and reply[0]:
             return
         keys, arguments = [], [key, b""]
@@ -231,6 +237,10 @@ def _wishes(
         if subject is not None and not (limit.is_slots and is_child):
             found.append(Wish(limit, subject, note.amount(exchange, limit)))
     return found
+
+
+def _read(reply: bytes) -> list[int]:
+    return [int(word) for word in reply.split()]
 
 
 def _key(limit: Limit, subject: Subject) -> bytes:

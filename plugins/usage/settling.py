@@ -25,6 +25,8 @@ _FREE: Final = re.compile(
     rb"(?:/count_tokens|:countTokens|/input_tokens|/(?:de)?tokenize|/moderations|/assistants|/jobs"
     rb"|/realtime/[a-z_]+|/api/(?:show|pull|push|create|delete|copy))$"
 )
+# A chat completion that was stored: its counts were told when it was made.
+_STORED: Final = re.compile(rb"chat/completions/[^/?]")
 # Counts in fields: Bedrock's InvokeModel says them there for models that say none in their answer.
 _FIELDS: Final = (
     (b"x-amzn-bedrock-input-token-count", "fresh_input"),
@@ -60,8 +62,10 @@ def _seen(exchange: Exchange, attempt: Attempt, watcher: Watcher) -> Usage | Non
         _read_fields(attempt, usage)
     if attempt.status != 101:
         usage.reported = is_report(exchange.method, exchange.path, usage)
-        if exchange.model is None:
+        if exchange.model is None and usage.model:
             exchange.model = usage.model  # who asks again names none, and a body may be unreadable
+        if usage.reported and _STORED.search(exchange.path) is not None:
+            return _without_counts(usage)
     if watcher.document is not None:
         _note_error(exchange, watcher.document)
     outcome = exchange.outcome
@@ -88,6 +92,15 @@ def _seen(exchange: Exchange, attempt: Attempt, watcher: Watcher) -> Usage | Non
     if written and not watcher.is_counted:
         usage.output_text = max(usage.output_text or 0, written - (usage.output_reasoning or 0))
     return usage
+
+
+def _without_counts(usage: Usage) -> Usage:
+    """What a report says beside its counts."""
+    told = Usage()
+    told.reported = True
+    told.model, told.tier = usage.model, usage.tier
+    told.response_id, told.finish_reason = usage.response_id, usage.finish_reason
+    return told
 
 
 def _is_one_of(exchange: Exchange) -> bool:
@@ -156,6 +169,6 @@ def _costs(exchange: Exchange) -> bool:
         return False
     document = exchange.document
     is_later = isinstance(document, dict) and document.get("background") is True
-    if is_later and b"/responses" in exchange.path:
+    if is_later and b"responses" in exchange.path:
         return False  # what it used is said when it is asked for
     return _FREE.search(exchange.path.partition(b"?")[0]) is None

@@ -70,8 +70,8 @@ class Whole(Watcher):
 
     def _read_ends(self, end: bytes) -> None:
         """Read facts and the member that holds the counts off a large document's ends."""
-        # The last of a name counts. What stands first is of the answer itself; behind its facts come
-        # those of its parts and of its tools, which may name a model of their own.
+        # The last of a name counts. What stands first is of the answer itself; behind it come facts
+        # of its parts and of its tools, which may name a model of their own.
         members = _FACTS.findall(end) + _FACTS.findall(self._start)[::-1]
         found = [(self._start, place) for place in _COUNTS.finditer(self._start)]
         found += [(end, place) for place in _COUNTS.finditer(end)]

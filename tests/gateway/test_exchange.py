@@ -78,6 +78,12 @@ def test_a_document_is_decoded_once_and_only_if_asked_for():
     assert made.document is made.document
 
 
+def test_a_text_that_was_cut_in_an_emoji_leaves_the_rest_to_be_read():
+    made = exchange(body=b'{"model":"m","messages":[{"content":"Hi \\ud83d"}]}')
+
+    assert made.document["model"] == "m"
+
+
 @pytest.mark.parametrize("body", [None, b"", b"{", b"\xff", b"null"])
 def test_what_is_no_json_has_no_document(body):
     made = bare()

@@ -287,6 +287,10 @@ def test_names_of_members_are_as_they_read_and_doubled_ones_twice(body, names):
     assert member_names(body) == names
 
 
+def test_a_name_with_half_of_a_surrogate_pair_is_another_name():
+    assert member_names(b'{"model\\ud83d":1,"model":2}') == ["model\ufffd", "model"]
+
+
 def test_names_of_what_is_not_json_are_none():
     with pytest.raises(ValueError, match="not JSON"):
         member_names(b'{"a":1')

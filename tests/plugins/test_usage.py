@@ -653,7 +653,7 @@ def test_a_part_of_a_file_is_not_counted() -> None:
 @pytest.mark.parametrize(
     ("kind", "body"),
     [
-        (SSE, b'data: {"model": \n\n' + in_lines(chat_chunks(OPENAI_COUNTS))),
+        (SSE, in_lines(chat_chunks()) + b'data: {"usage": {\n\n'),
         (JSON, b"<html>usage</html>"),
         (b"application/vnd.amazon.eventstream", b"\0\0\0\1" * 100),
         (b"application/x-ndjson", b'{"model"\n' * 3),

@@ -486,7 +486,9 @@ def cost_us(count: int) -> float:
         made.identity, made.consumed = None, ()
         plugin.authenticate(made)
 
-    return min(timeit.repeat(verify, number=2_000, repeat=20)) / 2_000 * 1e6
+    return (
+        min(timeit.repeat(verify, timer=time.process_time, number=2_000, repeat=20)) / 2_000 * 1e6
+    )
 
 
 def test_among_ten_thousand_keys_one_costs_what_it_costs_alone():

@@ -302,7 +302,7 @@ def test_who_would_rather_refuse_does(server: RedisServer):
 
 def test_official_sdks_raise_what_they_have_for_it_and_come_again_in_time():
     """They wait as long as they are told, not as long as they would by themselves."""
-    limits = [{"name": "few", "scope": "gateway", "limit": "1/2s"}]
+    limits = [{"name": "few", "scope": "gateway", "limit": "1/s"}]
     with ScriptedUpstream(gives(ANSWER)) as upstream:
         with running_gateway(config(upstream, limits)) as gateway:
             url = f"http://127.0.0.1:{gateway.port}"
@@ -318,7 +318,7 @@ def test_official_sdks_raise_what_they_have_for_it_and_come_again_in_time():
                     claude.messages.create(model="m", max_tokens=1, messages=hi)
                 fields = told.value.response.headers
                 assert fields["anthropic-ratelimit-requests-limit"] == "1"
-                assert 0 < int(fields["retry-after-ms"]) <= 2000
+                assert 0 < int(fields["retry-after-ms"]) <= 1000
                 gpt.chat.completions.create(model="m", messages=hi)
             assert len(upstream.requests) == 2
 
@@ -358,17 +358,14 @@ def test_the_readmes_rules_hold():
     assert answers[50].headers["weir-ratelimit-rule"] == "per-key"
 
 
-def test_the_readmes_nodes_share_a_limit(server: RedisServer):
+def test_the_readmes_workers_share_a_limit(server: RedisServer):
     (_, table) = blocks()
     table["plugins"]["rate_limit"]["store"] = server.url
-    with ScriptedUpstream(gives(ANSWER)) as upstream, ExitStack() as stack:
+    with ScriptedUpstream(gives(ANSWER)) as upstream:
         limits = [{"name": "all", "scope": "gateway", "limit": "6/hour"}]
         given = config(upstream, limits, **table["plugins"]["rate_limit"], store_timeout="5s")
-        given["server"] = table["server"]
-        gateways = [stack.enter_context(running_gateway(given)) for _ in range(2)]
-        statuses = []
-        for gateway in gateways * 6:
+        with running_gateway(given | {"server": table["server"]}) as gateway:
             url = f"http://127.0.0.1:{gateway.port}/openai/{CHAT.decode()}"
             fields = {"authorization": "Bearer k"}
-            statuses.append(httpx.post(url, json=BODY, headers=fields).status_code)
-    assert sorted(statuses) == [200] * 6 + [429] * 6
+            statuses = [httpx.post(url, json=BODY, headers=fields).status_code for _ in range(12)]
+    assert statuses == [200] * 6 + [429] * 6

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.dialects.loose import at, decode, error_text, items, string
+from gateway.dialects.loose import at, decode, error_text, items, read_json, string
 
 DOCUMENT = {"a": [{"b": "c"}, {"b": 1}], "d": None}
 
@@ -54,3 +54,23 @@ def test_what_is_no_json_decodes_to_nothing() -> None:
 )
 def test_an_error_is_told_in_one_line(error: object, expected: str | None) -> None:
     assert error_text(error) == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (b'"a\\ud83d"', "a\ufffd"),
+        (b'"\\uDE00\\ud83d"', "\ufffd\ufffd"),
+        (b'"\\ud83d\\ude00"', "\U0001f600"),
+    ],
+)
+def test_half_of_a_surrogate_pair_is_read(written: bytes, read: str) -> None:
+    assert read_json(b'{"a":%b}' % written) == {"a": read}
+    assert decode(b'{"a":%b}' % written) == {"a": read}
+
+
+@pytest.mark.parametrize("written", [b'{"a":NaN,"b":"\\u0041"}', b"{", b'"\\ud8"'])
+def test_what_is_no_json_is_not_read(written: bytes) -> None:
+    with pytest.raises(ValueError, match=r"unexpected|invalid|expected"):
+        read_json(written)
+    assert decode(written) is None

@@ -172,6 +172,13 @@ def test_each_place_that_names_a_model_has_to_be_allowed(provider, path, body, s
     assert said(body, path, provider=provider) == status
 
 
+def test_a_model_in_a_query_lets_no_batch_pass():
+    batch = b'{"requests": [{"params": {"model": "bad"}}]}'
+    for path in (b"v1/messages/batches?model=good", b"v1/batches?model=good"):
+        for provider in ("openai", "anthropic", "openrouter"):
+            assert said(batch, path, provider=provider) == 400
+
+
 def test_a_forbidden_model_cannot_be_disguised_in_a_path():
     for name in (b"bad", b"b%61d", b"%62ad-1"):
         path = b"res/openai/deployments/%b/chat/completions" % name
@@ -198,6 +205,7 @@ def test_without_a_model_nothing_is_sent(method):
         (b"v1/realtime?model=good", 200),
         (b"v1/realtime?model=bad", 403),
         (b"v1/realtime?model=good&model=bad", 403),
+        (b"v1/realtime?model=good&deployment=bad", 403),
         (b"v1/realtime", 400),
         (b"v1/responses?model=good", 400),
     ],

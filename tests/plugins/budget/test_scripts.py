@@ -33,7 +33,9 @@ RULES = st.lists(
 WAITS = st.one_of(st.integers(0, 5), st.integers(0, 90_000), st.integers(0, 2 * HOUR_MS))
 # A request of so much; or the end of an open one, that used so much.
 STEPS = st.lists(
-    st.tuples(WAITS, st.one_of(st.integers(0, 120), st.tuples(st.integers(0), st.integers(0, 200)))),
+    st.tuples(
+        WAITS, st.one_of(st.integers(0, 120), st.tuples(st.integers(0), st.integers(0, 200)))
+    ),
     max_size=25,
 )
 many = settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -181,7 +183,7 @@ def test_keys_expire_with_the_window_and_the_index_lists_what_counts(client):
 def listed(pair: Pair, index: bytes, script: Script) -> list[bytes]:
     clock = {"{weir}:s": pair.now_ms // 1000, "{weir}:us": pair.now_ms % 1000 * 1000}
     pair.client.mset(clock)
-    found: list[bytes] = pair.client.eval(clocked(script), 1, index, 10)  # type: ignore[assignment]
+    found: list[bytes] = pair.client.eval(clocked(script), 1, index, 10)
     return found
 
 

@@ -149,6 +149,12 @@ def test_a_price_that_nobody_knows_is_counted():
     assert (found["unpriced"], found["cost_nanousd"]) == (1, 3)
 
 
+def test_a_cost_that_nothing_has_does_not_run_over_a_stores_integers():
+    ones = [entry(id_of(n), attempt(cost_nanousd=(1 << 63) - 1)) for n in range(9)]
+    ((_, counts),) = sums_of(ones).items()
+    assert 0 < dict(zip(SUMS, counts, strict=True))["cost_nanousd"] < 1 << 63
+
+
 def test_names_that_callers_choose_are_bounded_in_sums():
     ((group, _),) = sums_of([entry(id_of(1), model="m" * 10_000, key="k" * 5_000)]).items()
     assert max(len(part) for part in group[1:]) == 100

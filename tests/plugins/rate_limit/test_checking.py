@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from gateway.testing import StartFailed, running_gateway
+import plugins.rate_limit
+from gateway import Secret, StartError
+from gateway.config import Config as CoreConfig
+from gateway.config import Server
+from gateway.testing import exchange, plan_of, run
 from plugins.rate_limit import Config
 from plugins.rate_limit.checking import faults_of
 from plugins.rate_limit.rules import Rule
@@ -39,25 +41,28 @@ def test_two_rules_of_one_name_are_refused():
         Config(rules=rules)
 
 
-def refused(config: dict[str, Any]) -> str:
-    with pytest.raises(StartFailed) as caught:
-        with running_gateway(config):
-            pass
+def refused(config: Config, workers: int = 1) -> str:
+    """Start a plan with these settings; give why it does not."""
+    plan = plan_of(plugins.rate_limit, settings={"rate_limit": config})
+    plugin = plan.limit[0].call.__self__  # type: ignore[attr-defined]
+    core = CoreConfig(enabled=(), state_dir="/dev/null", server=Server(workers=workers))
+    with pytest.raises(StartError) as caught:
+        run(plan, exchange(), config=core, lifespans=[plugin.lifespan])
     return str(caught.value)
 
 
 def test_several_workers_need_a_shared_store():
-    said = refused({"enabled": ["rate_limit"], "server": {"workers": 2}})
+    said = refused(Config(), workers=2)
     assert 'set server.workers = 1, or plugins.rate_limit.store = "redis://..."' in said
 
 
 def test_limits_of_tokens_need_to_know_what_is_used():
-    rules = [{"name": "t", "scope": "key", "limit": "5 tokens/s"}]
-    said = refused({"enabled": ["rate_limit"], "plugins": {"rate_limit": {"rules": rules}}})
+    said = refused(Config(rules=(Rule(name="t", scope="key", limit="5 tokens/s"),)))
     assert "limits tokens (t)" in said
+    assert 'enable "usage"' in said
 
 
 def test_a_password_that_is_missing_is_named():
-    table = {"store": "redis://127.0.0.1:1/0", "store_password": "env:NOBODY_SETS_THIS"}
-    said = refused({"enabled": ["rate_limit"], "plugins": {"rate_limit": table}})
-    assert "store_password: env:NOBODY_SETS_THIS is" in said
+    secret = Secret(None, reference="env:NOBODY", why_missing="not set")
+    said = refused(Config(store="redis://127.0.0.1:1/0", store_password=secret))
+    assert said == "store_password: env:NOBODY is not set; set it"

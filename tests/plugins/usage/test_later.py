@@ -78,6 +78,15 @@ def test_a_last_line_without_an_end_counts():
     assert counts_of(results(lines(line).rstrip())) == counts
 
 
+def test_a_line_that_is_broken_is_said_and_the_others_count():
+    line, counts = LINES["openai"]
+    usage = results(lines(line) + b'{"tokens":NaN}\n' + lines(line))
+
+    assert counts_of(usage) == tuple(None if count is None else 2 * count for count in counts)
+    assert usage.problem is not None
+    assert usage.problem.startswith("a line was not read")
+
+
 def of(**more: object) -> dict[str, object]:
     return {"response": {"body": {**CHAT, **more}}}
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from gateway import COMPLETE, PROVIDER_ERROR, TRUNCATED, Exchange, Usage
+from gateway import COMPLETE, PROVIDER_ERROR, TRUNCATED, Event, Exchange, Usage
 from gateway.shapes import Passed
 from gateway.testing import attempt_of, exchange
 from plugins.usage.settling import settle
+from plugins.usage.watching import Events
 from plugins.usage.whole import Whole
-from tests.gateway.answers import CHAT, OPENAI, WHOLES, counts_of
+from tests.gateway.answers import CHAT, OPENAI, WHOLES, chat_chunk, counts_of
 
 RESPONSES = {"input_tokens": 10, "output_tokens": 5}
 BODY = orjson.dumps({"model": "m", "messages": [{"role": "user", "content": "some words " * 40}]})
@@ -120,3 +121,60 @@ def test_who_asks_again_is_counted_under_the_model_that_answered():
     settle(found, watched(body))
     assert used(found).reported
     assert found.model == "m-1"
+
+
+def events(*documents: object) -> Events:
+    watcher = Events()
+    for document in documents:
+        watcher.event(
+            Event.make(document if isinstance(document, bytes) else orjson.dumps(document))
+        )
+    return watcher
+
+
+COUNTED = chat_chunk({"content": "word "}, usage={"prompt_tokens": 5, "completion_tokens": 1})
+BROKEN = b'{"usage":{"prompt_tokens":5,"completion_tokens":500,"x":NaN}}'
+
+
+def test_what_was_counted_before_something_broken_is_no_count_of_all():
+    found = made()
+    settle(found, events(*[COUNTED] * 20, BROKEN))
+    usage = used(found)
+    assert (usage.estimated, usage.output_text) == (True, 25)
+    assert usage.problem is not None
+
+
+def test_a_reason_to_finish_behind_the_counts_does_not_make_them_whole():
+    found = made(TRUNCATED)
+    settle(found, events(*[COUNTED] * 20, chat_chunk({"content": "word " * 20}, "stop")))
+    assert used(found).estimated
+    found = made(TRUNCATED)
+    settle(found, events(*[COUNTED] * 20, {**COUNTED, **chat_chunk({}, "stop")}))
+    assert not used(found).estimated
+
+
+def test_where_the_request_cannot_be_read_the_answer_names_the_model():
+    found = made(body=b'{"model":"m","temperature":NaN}')
+    assert found.document is None
+    settle(found, events(*[chat_chunk({"content": "word "})] * 20))
+    assert (used(found).estimated, found.model) == (True, "gpt-5-2025-08-07")
+
+
+@pytest.mark.parametrize(("path", "is_guessed"), [(CHAT, True), (b"v1/responses", False)])
+def test_only_a_response_can_be_asked_for_in_the_background(path, is_guessed):
+    body = orjson.dumps({"model": "m", "background": True})
+    found = made(TRUNCATED, path=path, body=body)
+    found.model = "m"
+    settle(found, events(*[chat_chunk({"content": "word "})] * 20))
+    assert used(found).estimated is is_guessed
+
+
+def test_a_stored_chat_completion_was_counted_when_it_was_made():
+    found = exchange(b"GET", b"v1/chat/completions/chatcmpl-1")
+    attempt = attempt_of(found)
+    attempt.sent_ns = 1
+    attempt.answered(200, Passed.only([(b"Content-Type", b"application/json")]))
+    found.outcome = COMPLETE
+    settle(found, watched(WHOLES[0].body))
+    assert used(found).reported
+    assert not used(found).is_known

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from gateway import Splitter, Usage
-from plugins.usage.watching import LINE_BYTES_MAX, Events, Lines, Messages, Watcher
+from plugins.usage.watching import LINE_BYTES_MAX, READ_AT_ONCE, Events, Lines, Messages, Watcher
 from tests.gateway.answers import (
     AWS,
     JSON,
@@ -109,11 +109,45 @@ def test_counts_are_of_all_that_came_only_as_long_as_nothing_follows():
     assert not watcher.is_counted
 
 
-def test_a_broken_document_is_a_fault():
-    (event,) = Splitter().feed(b'data: {"usage":{"prompt_tokens":1}\n\n')
-    watcher = Events()
-    with pytest.raises(ValueError, match="unexpected"):
-        watcher.event(event)
+BROKEN = b'data: {"choices":[],"usage":{"prompt_tokens":1}\n\n'
+
+
+def test_a_broken_document_is_said_and_does_not_hide_those_behind_it():
+    usage = watched(BROKEN + sse(*chat_chunks(OPENAI_COUNTS), done=True)).usage
+
+    assert counts_of(usage) == OPENAI
+    assert usage.problem is not None
+    assert usage.problem.startswith("not read: unexpected")
+
+
+@pytest.mark.parametrize("parts", [2, 2 * READ_AT_ONCE])
+def test_what_was_counted_before_a_broken_document_is_a_part(parts):
+    counts = {"prompt_tokens": 5, "completion_tokens": 1}
+    watcher = watched(sse(*[chat_chunk({"content": "a"}, usage=counts)] * parts) + BROKEN)
+
+    assert watcher.usage.output == 1
+    assert not watcher.is_counted
+
+
+def test_what_a_dropped_watcher_counted_is_a_part():
+    counts = {"prompt_tokens": 5, "completion_tokens": 1}
+    watcher = watched(sse(chat_chunk({"content": "a"}, usage=counts)))
+    watcher.failed(ValueError("no such coding"))
+
+    assert not watcher.is_counted
+
+
+def test_half_of_a_surrogate_pair_beside_the_counts_hides_nothing():
+    body = sse(*chat_chunks(OPENAI_COUNTS), done=True).replace(b'"usage"', b'"x":"\\ud83d","usage"')
+    usage = watched(body).usage
+
+    assert (counts_of(usage), usage.problem) == (OPENAI, None)
+
+
+def test_space_before_a_document_is_allowed():
+    body = sse(*chat_chunks(OPENAI_COUNTS), done=True).replace(b"data: ", b"data:  ")
+
+    assert counts_of(watched(body).usage) == OPENAI
 
 
 def test_a_dropped_watcher_says_why():

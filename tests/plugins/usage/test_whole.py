@@ -70,6 +70,19 @@ def test_facts_of_a_large_document_are_read_at_both_ends():
     assert (usage.response_id, usage.model) == ("1", "gpt-image-2")
 
 
+def test_a_large_documents_own_facts_are_those_that_stand_first():
+    document = {
+        "id": "resp_1",
+        "model": "gpt-5",
+        "output": [{"id": "msg_1", "type": "message"}, {"id": "ig_1", "result": PICTURE}],
+        "tools": [{"type": "image_generation", "model": "gpt-image-2"}],
+        "usage": OPENAI_COUNTS,
+    }
+    usage = watched(orjson.dumps(document), 9999).usage
+
+    assert (usage.response_id, usage.model) == ("resp_1", "gpt-5")
+
+
 @pytest.mark.parametrize(
     "end", [b'"}', b'","usage":{"prompt_tokens":1', b'","usage":{"prompt_tokens":x}}']
 )
