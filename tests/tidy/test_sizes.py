@@ -19,7 +19,7 @@ LONGER: dict[str, tuple[int, str]] = {
         "one connection is one state machine; its states share their fields",
     ),
     "gateway/duplex.py": (
-        357,
+        358,
         "the two ends of a tunnel and their deadlines are one state machine",
     ),
     "gateway/exchange.py": (432, "the record that flows; half of it is the list of its fields"),
