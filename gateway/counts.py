@@ -27,6 +27,8 @@ def read_counts(counts: dict[str, object], usage: Usage) -> None:
         read_cohere(counts, usage)
     elif "inputTokens" in counts or "outputTokens" in counts:
         _read_converse(counts, usage)
+    elif "total_input_tokens" in counts or "total_output_tokens" in counts:
+        _read_interaction(counts, usage)
     elif counts.get("type") == "duration":  # OpenAI's transcription by the minute
         detail(usage, "input_audio_ms", _milliseconds(counts.get("seconds")))
     elif (
@@ -165,6 +167,29 @@ def read_gemini(counts: dict[str, object], usage: Usage) -> None:
     traffic = counts.get("trafficType") or counts.get("serviceTier")
     if isinstance(traffic, str):
         usage.tier = traffic
+
+
+def _read_interaction(counts: dict[str, object], usage: Usage) -> None:
+    """Google's of the Interactions API: like its others, under other names."""
+    prompt = _count(counts, "total_input_tokens")
+    if prompt is not None:
+        cached = _count(counts, "total_cached_tokens")
+        usage.cache_read = cached
+        fresh = max(0, prompt - (cached or 0))
+        usage.fresh_input = fresh + (_count(counts, "total_tool_use_tokens") or 0)
+    written = _count(counts, "total_output_tokens")
+    if written is not None:
+        usage.output_text = written
+        usage.output_reasoning = _count(counts, "total_thought_tokens")
+    for name, by in (
+        ("input_audio", "input_tokens_by_modality"),
+        ("cache_read_audio", "cached_tokens_by_modality"),
+        ("output_audio", "output_tokens_by_modality"),
+    ):
+        found = (
+            count(one, "tokens") for one in items(counts, by) if at(one, "modality") == "audio"
+        )
+        detail(usage, name, total(*found))
 
 
 def _modality(counts: dict[str, object], name: str, kind: str) -> int | None:

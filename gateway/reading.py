@@ -20,7 +20,7 @@ from gateway.usage import Usage, total
 
 # The objects of an event that may hold what a whole answer holds at its top, and those of which
 # only the counts are the provider's own words.
-_INNER: Final = ("response", "message", "delta", "messageStop")
+_INNER: Final = ("response", "message", "delta", "messageStop", "interaction")
 _COUNTING: Final = ("x_groq", "metadata")
 # Members that few documents have: to ask for all of them at once is cheaper.
 _ELSEWHERE: Final = frozenset(
@@ -112,7 +112,7 @@ def _finish_reason(document: dict[str, object]) -> str | None:
             inner = last.get(member) if isinstance(last, dict) else None
             if isinstance(inner, str) and inner:
                 return inner
-    if document.get("object") in ("response", "realtime.response"):
+    if document.get("object") in ("response", "realtime.response", "interaction"):
         state = string(document, "status")
         if state in ("queued", "in_progress"):
             return None  # it is not over

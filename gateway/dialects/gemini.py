@@ -4,7 +4,7 @@ The path names model and method. A stream is events (`alt=sse`) or one JSON arra
 marker but the `finishReason` of a candidate's last chunk. Behind that may come other candidates,
 counts in a chunk of their own, or, of older models, more of the same candidate. A blocked prompt
 ends it with a `blockReason` and no candidate at all, an error with an `error` member where
-candidates should be.
+candidates should be. An interaction is asked for and ends like a response of OpenAI's.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ def model(document: object, path: bytes) -> str | None:
     return None if found is None else found.removeprefix("models/")
 
 
-def streams(document: object, path: bytes) -> bool:  # noqa: ARG001
+def streams(document: object, path: bytes) -> bool:
+    if b"/interactions" in path:
+        return at(document, "stream") is True
     return b":streamGenerateContent" in path
 
 
@@ -61,6 +63,8 @@ def is_end(event: Event) -> bool:
             or string(document, "promptFeedback", "blockReason") is not None
             or error_in(document) is not None
         )
+    if has(raw, b'"interaction.complete'):  # or "completed", by the API's revision
+        return (string(decode(event.data), "event_type") or "").startswith("interaction.complete")
     return False
 
 

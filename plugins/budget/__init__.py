@@ -50,6 +50,8 @@ from .sessions import Session
 from .settings import MEMORY, Config
 from .standing import Standing
 
+__all__ = ["Config", "Plugin"]
+
 log = get_logger("budget")
 
 NAME: Final = "budget"

@@ -28,29 +28,35 @@ class Answers:
     """Those that were counted, and what of, where that may be corrected."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[str, str], Usage | None] = OrderedDict()
+        # What of it may be corrected, and whether who told of it only asked again.
+        self._known: OrderedDict[tuple[str, str], tuple[Usage | None, bool]] = OrderedDict()
 
     def note(self, provider: str, response_id: str) -> None:
         """Remember one as counted for good."""
-        self._keep((provider, response_id[:_ID_CHARS_MAX]), None)
+        self._keep((provider, response_id[:_ID_CHARS_MAX]), None, reported=False)
 
     def new_in(self, provider: str, response_id: str, usage: Usage) -> Usage | None:
-        """What of an answer's usage is not counted yet; None where all of it is."""
+        """What of an answer's usage is not counted yet; None where all of it is.
+
+        Two answers of which neither was asked for again are two, whatever ids a provider gives.
+        """
         key = (provider, response_id[:_ID_CHARS_MAX])
         if key not in self._known:
             may_change = usage.estimated or usage.cost_nanousd is None
-            self._keep(key, usage if may_change else None)
+            self._keep(key, usage if may_change else None, reported=usage.reported)
             return usage
-        first = self._known[key]
+        first, was_reported = self._known[key]
+        if not usage.reported and not was_reported:
+            return usage
         if first is None or usage.estimated:
             return None
         if not first.estimated and usage.cost_nanousd is None:
             return None
-        self._known[key] = None
+        self._known[key] = (None, was_reported)
         return _less(usage, first)
 
-    def _keep(self, key: tuple[str, str], first: Usage | None) -> None:
-        self._known[key] = first
+    def _keep(self, key: tuple[str, str], first: Usage | None, *, reported: bool) -> None:
+        self._known[key] = (first, reported)
         if len(self._known) > ANSWERS_MAX:
             self._known.popitem(last=False)
 

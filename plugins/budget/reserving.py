@@ -294,7 +294,8 @@ class Desk:
         usage = attempt.usage
         if usage is None or usage.response_id is None or not usage.is_known:
             return usage
-        if usage.reported or b"/responses" in exchange.path:
+        path = exchange.path
+        if usage.reported or b"/responses" in path or b"/interactions" in path:
             return self.answers.new_in(attempt.target.provider.name, usage.response_id, usage)
         return usage
 

@@ -152,7 +152,7 @@ def bills_of(entry: Entry) -> Sequence[Bill]:
     """What of an entry counts once by its provider's id."""
     facts = entry.facts
     path = facts.path or ""
-    can_be_asked_for = "/responses" in path or "/batches" in path
+    can_be_asked_for = "/responses" in path or "/batches" in path or "/interactions" in path
     return [
         Bill(used.provider or "", used.response_id, used.reported, used.n or 0)
         for used in facts.attempts

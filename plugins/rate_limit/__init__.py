@@ -175,7 +175,7 @@ class Plugin:
         note = exchange.notes.get(NAME)
         if note is not None and note.holds:
             names = self._names.get(exchange.prefix) or self._named(exchange.prefix)
-            add_fields(head.headers, names, note, self.memory)
+            add_fields(head.headers, names, note)
 
     @hookimpl
     def settle(self, exchange: Exchange) -> None:

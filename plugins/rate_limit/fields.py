@@ -15,7 +15,7 @@ from typing import Final
 from gateway import Exchange, Headers, now_ms
 
 from .holds import Hold, Note
-from .memory import Memory, Refused
+from .memory import Refused
 from .rules import Limit
 
 Fields = tuple[tuple[bytes, bytes], ...]
@@ -40,23 +40,27 @@ class Names:
         self.every = frozenset((*self.requests, *self.tokens, self.rule, self.degraded))
 
 
-def add_fields(headers: Headers, names: Names, note: Note, memory: Memory) -> None:
+def add_fields(headers: Headers, names: Names, note: Note) -> None:
     """Say what is left under the tightest rules of either kind."""
     if headers.among(names.every):  # an upstream that is a gateway like this one
         for name in names.every:
             headers.drop(name)
     if note.requests is not None:
-        _add(headers, names.requests, note.requests, memory)
+        _add(headers, names.requests, note.requests)
     if note.tokens is not None:
-        _add(headers, names.tokens, note.tokens, memory)
+        _add(headers, names.tokens, note.tokens)
     if note.is_degraded:
         headers.add(names.degraded, b"true")
 
 
-def _add(headers: Headers, names: tuple[bytes, ...], hold: Hold, memory: Memory) -> None:
-    headers.add(names[0], hold.limit.shown)
+def _add(headers: Headers, names: tuple[bytes, ...], hold: Hold) -> None:
+    limit, counter = hold.limit, hold.counter
+    reset_us = hold.reset_us
+    if counter is not None:
+        reset_us = counter.reset(limit.shape) * limit.tick_us
+    headers.add(names[0], limit.shown)
     headers.add(names[1], b"%d" % hold.left)
-    headers.add(names[2], lasting(memory.reset_us(hold)))
+    headers.add(names[2], lasting(reset_us))
 
 
 def refusal_fields(exchange: Exchange, names: Names, refused: Refused) -> Fields:

@@ -116,11 +116,6 @@ class Memory:
         counter.room(limit.shape, self.clock() // limit.tick_us)
         counter.give(limit.shape, amount, hold.epoch)
 
-    def reset_us(self, hold: Hold) -> int:
-        """Until the whole limit is there again, as things are now."""
-        counter = hold.counter
-        return hold.reset_us if counter is None else hold.limit.reset_us(counter)
-
     def sweep(self) -> bool:
         """Let go of some counters that are as good as new. False once all were looked at."""
         now_us = self.clock()

@@ -25,8 +25,9 @@ _FREE: Final = re.compile(
     rb"(?:/count_tokens|:countTokens|/input_tokens|/(?:de)?tokenize|/moderations|/assistants|/jobs"
     rb"|/realtime/[a-z_]+|/api/(?:show|pull|push|create|delete|copy))$"
 )
-# A chat completion that was stored: its counts were told when it was made.
-_STORED: Final = re.compile(rb"chat/completions/[^/?]")
+# A chat completion that was stored: its counts were told when it was made. A step of a run: its
+# counts are in the run's.
+_STORED: Final = re.compile(rb"chat/completions/[^/?]|/runs/[^/?]+/steps")
 # Counts in fields: Bedrock's InvokeModel says them there for models that say none in their answer.
 _FIELDS: Final = (
     (b"x-amzn-bedrock-input-token-count", "fresh_input"),
@@ -169,6 +170,6 @@ def _costs(exchange: Exchange) -> bool:
         return False
     document = exchange.document
     is_later = isinstance(document, dict) and document.get("background") is True
-    if is_later and b"responses" in exchange.path:
+    if is_later and (b"responses" in exchange.path or b"/interactions" in exchange.path):
         return False  # what it used is said when it is asked for
     return _FREE.search(exchange.path.partition(b"?")[0]) is None

@@ -436,6 +436,22 @@ GEMINI: Final = {
     "tier": "ON_DEMAND", "details": {"input_audio": 260},
 }  # fmt: skip
 
+# https://ai.google.dev/gemini-api/docs/interactions/streaming, and the SDK's Interactions.Usage.
+INTERACTION: Final = {
+    "id": "v1_a", "object": "interaction", "model": "gemini-3-flash", "status": "completed",
+    "usage": {
+        "total_tokens": 130, "total_input_tokens": 100, "total_cached_tokens": 64,
+        "input_tokens_by_modality": [{"modality": "text", "tokens": 90},
+                                     {"modality": "audio", "tokens": 10}],
+        "total_output_tokens": 20, "total_tool_use_tokens": 3, "total_thought_tokens": 10,
+    },
+}  # fmt: skip
+INTERACTION_COUNTS: Final = (39, 64, None, 20, 10)
+INTERACTED: Final = {
+    "model": "gemini-3-flash", "response_id": "v1_a", "finish_reason": "completed",
+    "details": {"input_audio": 10},
+}  # fmt: skip
+
 OTHER_STREAMS: Final = [
     Case(
         "anthropic-stream", "anthropic", b"v1/messages", SSE, sse(*claude_events(), named=True),
@@ -447,6 +463,17 @@ OTHER_STREAMS: Final = [
         b"v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse", SSE,
         b"".join(b"data: %b\r\n\r\n" % spaced(chunk) for chunk in GEMINI_CHUNKS),
         GEMINI_COUNTS, {"contents": []}, GEMINI,
+    ),
+    Case(
+        "gemini-interaction-stream", "google-ai-studio", b"v1beta/interactions", SSE,
+        sse(
+            {"interaction": {"id": "v1_a", "status": "in_progress", "object": "interaction",
+                             "model": "gemini-3-flash"}, "event_type": "interaction.created"},
+            *[{"index": 1, "delta": {"text": word, "type": "text"}, "event_type": "step.delta"}
+              for word in WORDS * 2],
+            {"interaction": INTERACTION, "event_type": "interaction.completed"},
+        ) + b"event: done\ndata: [DONE]\n\n",
+        INTERACTION_COUNTS, {"model": "gemini-3-flash", "input": "hi", "stream": True}, INTERACTED,
     ),
     Case(
         "vertex-array", "google-vertex-ai",
@@ -614,6 +641,8 @@ WHOLES: Final = [
                               "prompt_tokens_details": {"cached_tokens": 100}}},
         (10, 100, None, 4, None),
     ),
+    whole("gemini-interaction", "google-ai-studio", b"v1beta/interactions", INTERACTION,
+          INTERACTION_COUNTS, **INTERACTED),
     whole("gemini", "google-ai-studio", b"v1beta/models/g:generateContent",
           GEMINI_CHUNKS[-1], GEMINI_COUNTS, **GEMINI),
     whole(

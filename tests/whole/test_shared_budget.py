@@ -100,7 +100,7 @@ def test_of_many_calls_at_two_gateways_exactly_as_many_pass_as_the_budget_has(
             assert not gateway.crashes
 
 
-def test_several_workers_need_a_shared_store(server: RedisServer):
+def test_several_workers_need_a_shared_store():
     with ScriptedUpstream(gives(ANSWER)) as upstream:
         given = config(upstream, rule(), server={"workers": 2})
         with pytest.raises(StartFailed) as caught:
@@ -109,26 +109,6 @@ def test_several_workers_need_a_shared_store(server: RedisServer):
         assert 'set server.workers = 1, or plugins.budget.store = "redis://..."' in str(
             caught.value
         )
-        given = shared(upstream, server, rule())
-        with running_gateway({**given, "server": {"workers": 2}}) as gateway:
-            assert asyncio.run(asked(gateway, CALLS)).count(200) == BUDGET
-
-
-def test_abandoned_calls_give_back_what_they_held(server: RedisServer):
-    with ScriptedUpstream(holds, keeps_bodies=False) as upstream:
-        with running_gateway(shared(upstream, server, rule())) as gateway:
-
-            async def story() -> None:
-                async with Callers(gateway.port) as callers:
-                    await callers.ask(BUDGET, "a", leave=True)
-                    await asyncio.to_thread(upstream.wait_for_requests, BUDGET)
-                    assert await asked(gateway, 3) == [429] * 3
-                    callers.go()
-
-            asyncio.run(story())
-            assert settled(gateway, "round", "a") == 0
-            upstream.script = gives(ANSWER)
-            assert asyncio.run(asked(gateway, CALLS)).count(200) == BUDGET
 
 
 def test_a_killed_process_gives_back_what_it_held_and_a_live_one_keeps_it(server: RedisServer):
@@ -155,6 +135,13 @@ def test_a_killed_process_gives_back_what_it_held_and_a_live_one_keeps_it(server
                 await asyncio.sleep(0.5)
                 assert await asked(live, 5) == [429] * 5
                 assert passed == 15
+                other.go()  # what is abandoned is back at once
+                patient_until = time.monotonic() + PATIENCE_S
+                while passed < 20:
+                    assert time.monotonic() < patient_until
+                    passed += (await asked(live, 5)).count(200)
+                assert await asked(live, 5) == [429] * 5
+                assert passed == 20
 
         asyncio.run(story())
 
@@ -193,9 +180,11 @@ def test_while_the_store_is_away_each_process_spends_its_share_of_what_was_left(
             url = f"http://127.0.0.1:{gateway.port}/openai/{CHAT.decode()}"
             fields = {"authorization": "Bearer k", "weir-metadata": '{"round": "a"}'}
             with httpx.Client(headers=fields, timeout=10) as client:
+                every = []
 
                 def ask() -> httpx.Response:
-                    return client.post(url, json=BODY)
+                    every.append(client.post(url, json=BODY))
+                    return every[-1]
 
                 until(lambda: "weir-budget-degraded" not in ask().headers)
                 spent = settled(gateway, "round", "a")
@@ -212,19 +201,9 @@ def test_while_the_store_is_away_each_process_spends_its_share_of_what_was_left(
                 back = time.monotonic()
                 until(lambda: "weir-budget-degraded" not in ask().headers)
                 assert time.monotonic() - back < 10
+                if how == "frozen":  # what was spent meanwhile is counted there
+                    until(lambda: spent_in(gateway) == [e.status_code for e in every].count(200))
                 assert not gateway.crashes
-
-
-def test_what_was_spent_while_the_store_was_away_is_counted_once_it_is_back(server: RedisServer):
-    with ScriptedUpstream(gives(ANSWER), keeps_bodies=False) as upstream:
-        given = shared(upstream, server, rule(limit="40 USD/year"), store_timeout="200ms")
-        with running_gateway(given) as gateway:
-            assert asyncio.run(asked(gateway, 4)) == [200] * 4
-            assert settled(gateway, "round", "a") == 4
-            server.freeze()
-            assert [*asyncio.run(asked(gateway, 6))].count(200) == 6
-            server.thaw()
-            until(lambda: spent_in(gateway) == 10)
 
 
 def spent_in(gateway: RunningGateway) -> int:
@@ -234,17 +213,6 @@ def spent_in(gateway: RunningGateway) -> int:
         assert answer.json()["error"].startswith("The store of budgets is away: ")
         return 0
     return int(budgets(gateway)["round", "a"]["spent"] // USD)
-
-
-def test_who_would_rather_refuse_does(server: RedisServer):
-    with ScriptedUpstream(gives(ANSWER)) as upstream:
-        given = shared(upstream, server, rule(), on_store_lost="refuse")
-        with running_gateway(given) as gateway:
-            assert asyncio.run(asked(gateway, 1)) == [200]
-            server.kill()
-            gateway.wait_for_log("store_lost")
-            assert asyncio.run(asked(gateway, 2)) == [503] * 2
-            assert len(upstream.requests) == 1
 
 
 # -- what was spent before -------------------------------------------------------------------------
@@ -293,20 +261,3 @@ def test_one_of_several_reads_what_was_spent_before(server: RedisServer, tmp_pat
             assert asyncio.run(asked(gateway, CALLS)).count(200) == BUDGET - 12
         with running_gateway(given) as gateway:  # it is there already
             assert told(gateway, tmp_path)["round", "a"]["spent"] == BUDGET * USD
-
-
-def test_an_alert_is_told_once_among_all(server: RedisServer):
-    with ScriptedUpstream(gives(ANSWER), keeps_bodies=False) as upstream, ExitStack() as stack:
-        given = shared(upstream, server, rule(alerts=[0.5, 1.0]))
-        gateways = [stack.enter_context(running_gateway(given)) for _ in range(2)]
-        for number in range(BUDGET // 5):
-            assert asyncio.run(asked(gateways[number % 2], 5)) == [200] * 5
-        assert settled(gateways[0], "round", "a") == BUDGET
-
-        def shares() -> list[float]:
-            every = [line for each in gateways for line in each.log]
-            reached = [each for each in every if each["event"] == "budget_share_reached"]
-            return sorted(each["reached"] for each in reached)
-
-        until(lambda: len(shares()) >= 2)
-        assert shares() == [0.5, 1.0]

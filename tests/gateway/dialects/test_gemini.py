@@ -34,6 +34,8 @@ def test_the_model_stands_in_the_path(document: object, path: bytes, expected: s
 def test_the_method_says_whether_it_streams() -> None:
     assert gemini.streams(None, b"v1beta/models/m:streamGenerateContent?alt=sse")
     assert not gemini.streams({"stream": True}, b"v1beta/models/m:generateContent")
+    assert gemini.streams({"stream": True}, b"v1beta/interactions")
+    assert not gemini.streams({"stream": False}, b"v1beta/interactions")
 
 
 @pytest.mark.parametrize(
@@ -51,6 +53,13 @@ def test_the_method_says_whether_it_streams() -> None:
         ),
         (
             b'data: {"candidates": [{"content": {"parts": [{"text": "finishReason"}]}}]}\r\n\r\n',
+            False,
+        ),
+        (b'data: {"event_type": "interaction.completed", "interaction": {}}\n\n', True),
+        (b'data: {"event_type": "interaction.complete"}\n\n', True),
+        (b'data: {"event_type": "interaction.created"}\n\n', False),
+        (
+            b'data: {"event_type": "step.delta", "delta": {"text": "interaction.complete"}}\n\n',
             False,
         ),
     ],

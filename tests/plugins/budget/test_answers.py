@@ -6,8 +6,11 @@ from gateway import Usage
 from plugins.budget.answers import ANSWERS_MAX, Answers
 
 
-def used(written: int, cost: int | None = 1, *, estimated: bool = False) -> Usage:
+def used(
+    written: int, cost: int | None = 1, *, estimated: bool = False, reported: bool = True
+) -> Usage:
     usage = Usage()
+    usage.reported = reported
     usage.output_text, usage.cost_nanousd, usage.estimated = written, cost, estimated
     return usage
 
@@ -20,6 +23,16 @@ def test_an_answer_counts_once_for_each_provider():
     assert answers.new_in("azure-openai", "resp_1", usage) is usage
     answers.note("openai", "resp_2")
     assert answers.new_in("openai", "resp_2", usage) is None
+
+
+def test_two_answers_of_which_neither_was_asked_for_again_are_two():
+    answers = Answers()
+    first, second = used(5, reported=False), used(7, reported=False)
+    assert answers.new_in("openai", "resp_1", first) is first
+    assert answers.new_in("openai", "resp_1", second) is second
+    assert answers.new_in("openai", "resp_1", used(5)) is None
+    assert answers.new_in("openai", "resp_2", used(5)) is not None
+    assert answers.new_in("openai", "resp_2", used(5, reported=False)) is None  # was told of before
 
 
 def test_the_oldest_is_forgotten_and_ids_are_as_long_as_in_the_ledger():

@@ -165,6 +165,8 @@ def test_an_answer_that_can_be_asked_for_again_is_billed_by_its_id():
     assert list(bills_of(entry(id_of(1), poll))) == [Bill("openai", "r", True, 1)]
     first = entry(id_of(1), attempt(response_id="r"), path="/openai/v1/responses")
     assert list(bills_of(first)) == [Bill("openai", "r", False, 1)]
+    third = entry(id_of(1), attempt(response_id="r"), path="/google-ai-studio/v1beta/interactions")
+    assert list(bills_of(third)) == [Bill("openai", "r", False, 1)]
     assert list(bills_of(entry(id_of(1), attempt(response_id="r")))) == []
     assert list(bills_of(entry(id_of(1), attempt(response_id="", reported=True)))) == []
     assert list(bills_of(entry(id_of(1), attempt(response_id="r" * 501, reported=True)))) == []

@@ -10,11 +10,10 @@ from gateway import Headers
 from gateway.testing import exchange
 from plugins.rate_limit.fields import Names, add_fields, lasting, refusal_fields
 from plugins.rate_limit.holds import Hold, Note, Ready, Wish
-from plugins.rate_limit.memory import Memory, Refused
+from plugins.rate_limit.memory import Refused
 from plugins.rate_limit.rules import Limit, Rule
 
 OURS = Names(b"weir-")
-MEMORY = Memory(10, lambda *_: None)
 
 
 def hold(text: str, left: int = 3, reset_us: int = 2_000_000) -> Hold:
@@ -55,7 +54,7 @@ def test_success_has_our_own_fields_beside_the_providers():
     note.add(hold("5/min"))
     note.add(hold("9k tokens/min", 70))
     headers = Headers([(b"x-ratelimit-limit-requests", b"500")])
-    add_fields(headers, Names(b"cf-aig-"), note, MEMORY)
+    add_fields(headers, Names(b"cf-aig-"), note)
     assert headers.items == [
         (b"x-ratelimit-limit-requests", b"500"),
         (b"cf-aig-ratelimit-limit-requests", b"5"),
@@ -71,7 +70,7 @@ def test_ours_of_an_upstream_like_this_one_are_replaced():
     note = Note(Ready(), is_degraded=True)
     note.add(hold("5/min"))
     headers = Headers([(b"Weir-Ratelimit-Limit-Requests", b"500")])
-    add_fields(headers, OURS, note, MEMORY)
+    add_fields(headers, OURS, note)
     assert headers.all(b"weir-ratelimit-limit-requests") == [b"5"]
     assert headers.get(b"weir-ratelimit-degraded") == b"true"
 

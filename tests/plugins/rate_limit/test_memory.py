@@ -117,7 +117,8 @@ def test_what_is_held_says_what_is_left():
     assert note.requests is not None
     assert note.tokens is not None
     assert (note.requests.left, note.tokens.left) == (4, 89)
-    assert house.memory.reset_us(note.requests) == 12 * SECOND_US
+    assert note.requests.counter is not None
+    assert note.requests.limit.reset_us(note.requests.counter) == 12 * SECOND_US
 
 
 def test_an_idle_subject_costs_nothing_after_its_window():
