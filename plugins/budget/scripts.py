@@ -218,10 +218,11 @@ return reply
 
 # ARGV: the request's name, the number of this call, which is done once only, whether there is a
 # ledger ("1"), when the request ended (microseconds, as its ledger says), what is known of its
-# answer ("d" for good, "n" without a cost, "e" by a guess), and of each rule its span, the epoch,
-# how much was spent, the generation, the alerts, and the subject. The last keys are the process's,
-# and the answer's where it has one. Gives the time, and of each rule what was spent, what is
-# reserved, the epoch, and whether there is an alert to tell; the time alone if it was done before.
+# answer ("d" for good, "n" without a cost, "e" by a guess; behind that "r" where it was asked for
+# again: of two that were not, both count), and of each rule its span, the epoch, how much was
+# spent, the generation, the alerts, and the subject. The last keys are the process's, and the
+# answer's where it has one. Gives the time, and of each rule what was spent, what is reserved, the
+# epoch, and whether there is an alert to tell; the time alone if it was done before.
 GIVE: Final = Script(
     HEAD
     + """
@@ -232,7 +233,10 @@ local last = KEYS[count * 5 + 1]
 if tonumber(redis.call('GET', last) or 0) >= number then return {now_us} end
 redis.call('SET', last, whole(number), 'PX', 86400000)
 local known, before = KEYS[count * 5 + 2], nil
+local is_poll = string.sub(answer, 2) == 'r'
+answer = string.sub(answer, 1, 1)
 if known then before = redis.call('HGET', known, 'is') end
+local is_other = before and not is_poll and redis.call('HGET', known, 'poll') ~= '1'
 local reply = {now_us}
 for place = 1, count do
   local at = 6 + (place - 1) * 9
@@ -249,7 +253,9 @@ for place = 1, count do
     local epoch, spent = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
     if known then
       local counted = spent
-      if before == 'd' or (before and (answer == 'e' or (before == 'n' and answer == 'n'))) then
+      if is_other then
+        counted = nil
+      elseif before == 'd' or (before and (answer == 'e' or (before == 'n' and answer == 'n'))) then
         spent, counted = 0, nil
       elseif before then
         spent = spent - tonumber(redis.call('HGET', known, rule.c) or 0)
@@ -273,8 +279,9 @@ for place = 1, count do
     reply[1 + place] = {rule.s, rule.r, rule.epoch, told > was_told and 1 or 0}
   end
 end
-if known then
+if known and not is_other then
   local is = before
+  if not before and is_poll then redis.call('HSET', known, 'poll', '1') end
   if not before or (before == 'e' and answer ~= 'e') or (before == 'n' and answer == 'd') then
     is = answer
     if before then is = 'd' end

@@ -96,7 +96,10 @@ def ended_at_us(exchange: Exchange) -> int:
 def _answer(exchange: Exchange, provider: str, usage: Usage | None) -> Answer | None:
     if usage is None or usage.response_id is None or not usage.is_known:
         return None
-    if not usage.reported and b"/responses" not in exchange.path:
+    path = exchange.path
+    if not (usage.reported or b"/responses" in path or b"/interactions" in path):
         return None
     known = b"e" if usage.estimated else b"n" if usage.cost_nanousd is None else b"d"
+    if usage.reported:
+        known += b"r"
     return Answer(provider, usage.response_id[:_ID_CHARS_MAX], known)

@@ -242,5 +242,7 @@ def test_answers_that_were_counted_are_not_counted_again(tmp_path):
     answers: list[Answers] = []
     read(tmp_path, lines, rule("r", limit="1k tokens/month"), answers=answers)
     (known,) = answers
-    assert known.new_in("openai", "resp_0", Usage()) is None
-    assert known.new_in("openai", "resp_1", Usage()) is not None
+    again = Usage()
+    again.reported = True
+    assert known.new_in("openai", "resp_0", again) is None
+    assert known.new_in("openai", "resp_1", again) is not None

@@ -141,9 +141,11 @@ def test_a_call_that_is_said_twice_is_done_once(client):
 @pytest.mark.parametrize(
     ("calls", "counted"),
     [
-        ([(b"d", 40), (b"d", 40)], 40),
-        ([(b"e", 40), (b"e", 90), (b"d", 55), (b"d", 60)], 55),
-        ([(b"n", 40), (b"n", 60), (b"d", 30), (b"e", 5)], 30),
+        ([(b"d", 40), (b"dr", 40)], 40),
+        ([(b"dr", 40), (b"d", 40)], 40),
+        ([(b"d", 40), (b"d", 40), (b"dr", 40)], 80),
+        ([(b"e", 40), (b"er", 90), (b"dr", 55), (b"dr", 60)], 55),
+        ([(b"n", 40), (b"nr", 60), (b"dr", 30), (b"er", 5)], 30),
     ],
 )
 def test_an_answer_that_is_asked_for_again_is_counted_once(client, calls, counted):
@@ -166,6 +168,8 @@ def test_nobody_counts_before_it_has_been_read_what_was_spent(client):
     assert pair.there() == [(5, 0)]
     client.set(marker, f"d 8 {START_MS * 1000}")
     assert pair.there() == [(0, 0)], "counters of another generation are void"
+    pair.give("", [], 7, ended_us=START_MS * 1000)
+    assert pair.there() == [(7, 0)]
 
 
 def test_keys_expire_with_the_window_and_the_index_lists_what_counts(client):
