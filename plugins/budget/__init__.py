@@ -89,10 +89,7 @@ class Plugin:
         self._is_blind = False  # until what was spent before has been read
 
     def idle(self, config: Config) -> tuple[str, ...]:
-        if not config.rules:
-            # After a reload that took all rules away somebody has to let go of their counters.
-            rest = ("send", "answer", "rewrite", "tap", "settle")
-            return rest if self._standing.every() else ("limit", *rest)
+        # Without any rule there are still those that identities bring.
         stops = any(rule.stop_in_flight for rule in config.rules)
         return () if stops else ("rewrite",)
 
@@ -152,6 +149,12 @@ class Plugin:
         """The rules of a gateway's settings, each with its counters."""
         return self._standing.entries(name, config)
 
+    def _entries_of(self, exchange: Exchange) -> Entries:
+        """The rules that an exchange is under; its identity may bring some along."""
+        identity = exchange.identity
+        own = () if identity is None else identity.budgets
+        return self._standing.entries_for(exchange.gateway, exchange.settings[NAME], own)
+
     def _settings(self) -> dict[str, Config] | None:
         if self._gateway is None:
             return None
@@ -192,7 +195,7 @@ class Plugin:
 
     def _noted(self, exchange: Exchange) -> Note | None:
         """The note of an exchange that has rules and may use something."""
-        entries = self.entries(exchange.gateway, exchange.settings[NAME])
+        entries = self._entries_of(exchange)
         demand = demand_of(exchange) if entries else None
         if demand is None:
             return None
@@ -253,8 +256,7 @@ class Plugin:
         if note is not None:
             self._desk.settle(exchange, note)
         elif exchange.attempts and exchange.usage is not None:
-            entries = self.entries(exchange.gateway, exchange.settings[NAME])
-            self._desk.count(exchange, entries)
+            self._desk.count(exchange, self._entries_of(exchange))
 
     async def _report(self, _: web.Request) -> web.Response:
         plans = {} if self._gateway is None else self._gateway.plans

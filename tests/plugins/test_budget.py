@@ -677,14 +677,14 @@ def test_a_start_that_cannot_keep_budgets_says_what_to_do(tables, words):
 def test_more_than_one_worker_is_refused_with_the_ways_out():
     with pytest.raises(StartFailed) as failed, served(RULE, server={"workers": 2}):
         pass
-    assert "set server.workers = 1, or take" in failed.value.stderr
+    ways = 'set server.workers = 1, or plugins.budget.store = "redis://..."'
+    assert ways in failed.value.stderr
 
 
-def test_without_rules_it_stands_in_no_path():
-    idle = plan_of(plugins.budget)
-    assert not any((idle.limit, idle.send, idle.answer, idle.rewrite, idle.settle))
-    some = House(rule()).plan
-    assert not [hook for hook in some.rewrite if hook.plugin == "budget"]
+def test_a_stream_is_rewritten_only_where_a_rule_may_end_it():
+    for rules, count in (((), 0), ((rule(),), 0), ((rule(stop_in_flight=True),), 1)):
+        plan = House(*rules).plan
+        assert len([hook for hook in plan.rewrite if hook.plugin == "budget"]) == count
 
 
 def test_an_exchange_alone_is_settled_once():
@@ -716,3 +716,51 @@ def test_the_core_waits_for_what_plugins_want_done_first():
 
     asyncio.run(story())
     assert order == ["work", "callers"]
+
+
+# -- budgets that identities bring -----------------------------------------------------------------
+
+
+class Known:
+    """Says who calls, and what they may spend."""
+
+    def __init__(self) -> None:
+        self.key, self.team = "a", "red"
+        self.budgets: tuple[tuple[str, str], ...] = ()
+
+    @hookimpl
+    def authenticate(self, exchange: Exchange) -> None:
+        identity = exchange.known()
+        identity.key_id, identity.team, identity.budgets = self.key, self.team, self.budgets
+
+
+def test_a_keys_own_budget_holds_for_that_key_alone() -> None:
+    known = Known()
+    house = House(more=(known,))
+    known.budgets = (("key", "30 tokens/day"),)
+    asked = {**BODY, "max_tokens": 3}
+
+    assert house.ask(document=asked).status == 200
+    refused = house.ask(document=asked)
+    assert (refused.status, error_of(refused)["code"]) == (429, "budget_exceeded")
+    assert b"key:30_tokens/day" in refused.body
+    known.key = "b"
+    assert house.ask(document=asked).status == 200  # has as much, and spent nothing yet
+    known.budgets = ()
+    known.key = "a"
+    assert house.ask(document=asked).status == 200
+
+
+def test_a_teams_budget_is_shared_by_its_keys_and_counts_beside_the_rules() -> None:
+    known = Known()
+    house = House(rule(limit="1k tokens/day"), more=(known,))
+    known.budgets = (("team", "30 tokens/day"), ("key", "1k tokens/day"))
+    asked = {**BODY, "max_tokens": 3}
+
+    assert house.ask(document=asked).status == 200
+    assert house.spent == 13
+    known.key = "b"
+    assert house.ask(document=asked).status == 429
+    known.team = "blue"
+    assert house.ask(document=asked).status == 200
+    assert house.spent == 26

@@ -7,6 +7,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,34 @@ def test_of_many_calls_at_two_gateways_exactly_as_many_pass_as_the_budget_has(
         for gateway in gateways:
             assert settled(gateway, "round", "r0") == BUDGET
             assert settled(gateway, "soft", "r0") == BUDGET
+            assert not gateway.crashes
+
+
+@pytest.mark.parametrize("store", ["memory", "redis"])
+def test_a_keys_own_budget_holds_wherever_counters_are(server: RedisServer, store: str):
+    keys = [
+        {"name": name, "hash": sha256(name.encode()).hexdigest(), "budgets": ["60 tokens/day"]}
+        for name in ("anna", "ben")
+    ]
+    with ScriptedUpstream(gives(ANSWER)) as upstream:
+        given = shared(upstream, server) if store == "redis" else config(upstream)
+        given["enabled"] = ["api_keys", *given["enabled"]]
+        given["plugins"]["api_keys"] = {"store": "none", "keys": keys}
+        with running_gateway(given) as gateway:
+
+            def ask(key: str) -> int:
+                fields = {"Authorization": f"Bearer {key}"}
+                body = {**BODY, "max_tokens": 10}
+                url = f"{gateway.url}/openai/{CHAT.decode()}"
+                return httpx.post(url, json=body, headers=fields, timeout=30).status_code
+
+            statuses = [ask("anna") for _ in range(20)]
+            passed = statuses.count(200)
+            assert 0 < passed < 20
+            assert statuses == [200] * passed + [429] * (20 - passed)
+            assert ask("ben") == 200
+            assert ask("clara") == 401
+            assert len(upstream.requests) == passed + 1
             assert not gateway.crashes
 
 
