@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,7 @@ from gateway.stores import StoreAway, StoreRefused
 BUSY_S: Final = 5.0
 # Twice the usual: a row that takes more than a quarter of a page gets one of its own.
 _PAGE_BYTES: Final = 8192
+_AGAIN_S: Final = 0.01
 
 
 def open_sqlite(
@@ -34,13 +36,29 @@ def open_sqlite(
     db = sqlite3.connect(path, timeout=busy_s, isolation_level=None, check_same_thread=False)
     try:
         db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new file
-        db.execute("PRAGMA journal_mode = WAL")
+        _use_wal(db, busy_s)
         db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         migrate_sqlite(db, package)
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _use_wal(db: sqlite3.Connection, busy_s: float) -> None:
+    """Have a file use WAL. SQLite does not wait here for another process that is just making the
+    file, whatever its timeout; so we do.
+    """
+    until = time.monotonic() + busy_s
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(_AGAIN_S)
+        else:
+            return
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ import orjson
 
 from gateway.testing.toml import to_toml
 
-START_S: Final = 60.0
+START_S: Final = 15.0
 STOP_S: Final = 15.0
 # How much of the log an error quotes.
 QUOTED_CHARACTERS: Final = 4000

@@ -7,6 +7,7 @@ without its secret, which was shown once; with other wishes it is a 409.
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -42,6 +43,16 @@ class Done(NamedTuple):
 
     status: int
     document: dict[str, Any]
+
+
+_made: Final = itertools.count()
+
+
+def _new_id() -> str:
+    """An id for a key: its millisecond, so that lists are in the order of time, a number that
+    counts up for those of one millisecond, and a random rest for other processes.
+    """
+    return f"key_{now_ms():011x}{next(_made) & 0xFFFF:04x}{secrets.token_hex(3)}"
 
 
 def read(type_: type[S], body: bytes) -> S:
@@ -89,7 +100,7 @@ class Desk:
                     raise Fault(409, f"there is another key {found.id}; ask for another one")
                 return Done(200, _shown(found))
             await self._check_team(db, fields)
-            id_ = wanted.id or f"key_{now_ms():011x}{secrets.token_hex(5)}"
+            id_ = wanted.id or _new_id()
             await records.add_key(db, id_, fields, asked, made)
             key = await self._new_secret(db, id_)
             await self._note(db, "create", KEY, id_, fields)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,26 @@ def test_who_writes_keeps_others_waiting_so_long_and_no_longer(tmp_path: Path) -
             pass
         assert other.execute("SELECT count(*) FROM logs").fetchone() == (0,)
     one.close()
+    other.close()
+
+
+def test_a_new_file_that_another_is_just_making_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    done = threading.Timer(0.3, other.execute, ["ROLLBACK"])
+    done.start()
+    open_sqlite(path, PACKAGE).close()
+    done.join()
+    other.close()
+
+
+def test_it_is_waited_for_no_longer_than_was_said(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreAway, match="locked"), sqlite_faults():
+        open_sqlite(path, PACKAGE, busy_s=0.05)
     other.close()
 
 
