@@ -18,13 +18,13 @@ from gateway.exchange import (
     TRUNCATED,
     Attempt,
     Exchange,
-    Identity,
     Target,
 )
 from gateway.forms import is_form
 from gateway.gateway import Answered, Doc, Endpoint, Gateway, Request, Route
 from gateway.headers import Headers
 from gateway.hooks import hookimpl
+from gateway.identity import Identity
 from gateway.lines import LineWriter
 from gateway.log import get as get_logger
 from gateway.migrating import (

@@ -164,16 +164,13 @@ class End(asyncio.Protocol):
     # -- ending ------------------------------------------------------------------------------------
 
     def say_goodbye(self, mask: bytes, code: int, last: bytes = b"") -> None:
-        """Send a close frame of our own, where one may stand: between two frames, and once.
-
-        last: a text to send before it, where a message may stand.
+        """Send a close frame of our own, where one may stand: between two frames, and once. Before
+        it goes the last text, if there is one and a message may stand there.
         """
-        other = self.other
-        if other is None or not other.reader.is_between or other.reader.is_closed:
-            return
-        if last and other.reader.is_between_messages:
-            self.transport.write(text_frame(last))
-        self.transport.write(close_frame(code, mask=mask))
+        reader = None if self.other is None else self.other.reader
+        if reader is not None and reader.is_between and not reader.is_closed:
+            text = text_frame(last) if last and reader.is_between_messages else b""
+            self.transport.write(text + close_frame(code, mask=mask))
 
     def finish(self) -> None:
         """Send what is left, then the end. Read on for a while: to close over unread bytes would

@@ -16,6 +16,7 @@ from gateway.clock import monotonic_ns
 from gateway.dialects import dialect_of
 from gateway.dialects.loose import read_json
 from gateway.headers import Headers
+from gateway.identity import Identity
 from gateway.ids import uuid7
 from gateway.shapes import Flat, Passed, paired
 from gateway.usage import Usage
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from gateway.plan import Plan
     from gateway.providers import Provider
     from gateway.reply import Reply
-    from gateway.secret import Secret
 
 # How an exchange can end. The words are the ledger's.
 COMPLETE: Final = "complete"  # the answer ended as its framing (and its dialect's end marker) says
@@ -44,50 +44,12 @@ STOPPED: Final = (
 FAILED: Final = "failed"  # our own fault
 
 
-NO_KEYS: Final[Mapping[str, Secret]] = {}
-
-
 class Line(Protocol):
     """What a running line offers to its exchange (see `gateway.line`)."""
 
     def detach(self, bytes_max: int, seconds: float) -> None: ...
     def stop(self, outcome: str, tail: bytes) -> None: ...
     def gate(self, awaitable: Awaitable[Reply | None]) -> None: ...
-
-
-class Identity:
-    """Who is calling, as far as an `authenticate` hook knows. Empty without one.
-
-    rates, budgets: limits that came with it, each whose it is ("key", "team" or "user") and its
-    text: ("key", "50/min"), ("team", "200 USD/month"). tags: words to find it by. provider_keys: by
-    provider, what goes up in place of the provider's own key. grant: what its authenticator keeps
-    of it, for itself alone; calls made for this request carry it too.
-    """
-
-    __slots__ = (
-        "budgets",
-        "grant",
-        "key_id",
-        "metadata",
-        "name",
-        "provider_keys",
-        "rates",
-        "tags",
-        "team",
-        "user",
-    )
-
-    def __init__(self) -> None:
-        self.key_id: str | None = None
-        self.name: str | None = None
-        self.team: str | None = None
-        self.user: str | None = None
-        self.rates: tuple[tuple[str, str], ...] = ()
-        self.budgets: tuple[tuple[str, str], ...] = ()
-        self.tags: tuple[str, ...] = ()
-        self.metadata: dict[str, str | int | float | bool] = {}
-        self.provider_keys: Mapping[str, Secret] = NO_KEYS
-        self.grant: object = None
 
 
 class Target:

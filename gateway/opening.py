@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from gateway import message
+from gateway.decoding import Decoder
 from gateway.errors import UpstreamFault
-from gateway.relay import Decoder, Relay, Watched, Watching
+from gateway.relay import Relay, Watched, Watching
 
 if TYPE_CHECKING:
     from gateway.line import Line

@@ -10,12 +10,12 @@ made; whatever else happens leaves the message visibly unfinished.
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import orjson
 
+from gateway.decoding import Decoder, Undecodable
 from gateway.errors import GatewayError, OwnFault, UpstreamFault
 from gateway.exchange import COMPLETE, PROVIDER_ERROR, TRUNCATED
 from gateway.sse import Event, Splitter
@@ -27,16 +27,7 @@ if TYPE_CHECKING:
 LAST_CHUNK: Final = b"0\r\n\r\n"
 # Above this a slice is written in three pieces (one writev) instead of being copied into one.
 COPY_BYTES_MAX: Final = 32 * 1024
-# A decoder gives back at most this much per step, so that a few bytes of a bomb never become
-# gigabytes at once.
-INFLATE_STEP_BYTES: Final = 256 * 1024
-
-
 CUT: Final = "The upstream broke off in the middle of its answer."
-
-
-class Undecodable(ValueError):
-    """An answer is not encoded as its Content-Encoding says: the upstream's own fault."""
 
 
 class Outlet(Protocol):
@@ -517,58 +508,3 @@ class _Stage:
             if rest:
                 out.append(Event(rest))
         return out
-
-
-class Decoder:
-    """Inflates an answer for its readers, a bounded step at a time; only what the standard library
-    has.
-
-    gzip may come in several members (RFC 1952 section 2.2).
-    """
-
-    __slots__ = ("_ended", "_format", "_has_begun", "_inflate", "_input", "is_over")
-
-    def __init__(self, coding: bytes) -> None:
-        # gzip, or zlib's own format under the name of deflate (RFC 9110 section 8.4.1.2).
-        self._format = zlib.MAX_WBITS if coding == b"deflate" else 16 + zlib.MAX_WBITS
-        self._inflate = zlib.decompressobj(self._format)
-        self._input = b""
-        self._ended = False
-        self._has_begun = False
-        self.is_over = False
-
-    @staticmethod
-    def knows(coding: bytes) -> bool:
-        return coding in (b"gzip", b"x-gzip", b"deflate")
-
-    def push(self, data: bytes, ended: bool) -> None:
-        self._input += data
-        self._ended = ended
-
-    def step(self) -> bytes | None:
-        """The next piece, of at most `INFLATE_STEP_BYTES`; None until more is pushed. `is_over`
-        goes with the last.
-        """
-        if self.is_over:
-            return None
-        if self._inflate.eof and self._input:
-            self._inflate = zlib.decompressobj(self._format)
-        if not self._input:
-            return self._last() if self._ended else None
-        self._has_begun = True
-        try:
-            plain = self._inflate.decompress(self._input, INFLATE_STEP_BYTES)
-        except zlib.error as error:
-            raise Undecodable(str(error)) from error
-        self._input = (
-            self._inflate.unused_data if self._inflate.eof else self._inflate.unconsumed_tail
-        )
-        if not plain and not self._input:
-            return self._last() if self._ended else None
-        return plain
-
-    def _last(self) -> bytes:
-        self.is_over = True
-        if self._has_begun and not self._inflate.eof:
-            raise Undecodable("it ends before its end")
-        return b""

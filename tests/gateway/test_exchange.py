@@ -15,7 +15,6 @@ from gateway import (
     CallerFault,
     Exchange,
     Headers,
-    Identity,
     Reply,
     Usage,
     hookimpl,
@@ -181,7 +180,7 @@ def test_an_identity_is_made_when_first_needed_and_knows_nothing():
 
     assert made.known() is identity is made.identity
     assert (identity.key_id, identity.team, identity.user, identity.metadata) == (None,) * 3 + ({},)
-    assert identity.metadata is not Identity().metadata
+    assert identity.metadata is not bare().known().metadata
 
 
 def test_usage_is_the_sum_of_what_attempts_are_known_to_have_used():

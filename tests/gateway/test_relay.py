@@ -15,7 +15,8 @@ import hypothesis.strategies as st
 import pytest
 
 from gateway import Event, Exchange, OwnFault, UpstreamFault
-from gateway.relay import COPY_BYTES_MAX, LAST_CHUNK, Decoder, Relay, Watched, Watching
+from gateway.decoding import Decoder
+from gateway.relay import COPY_BYTES_MAX, LAST_CHUNK, Relay, Watched, Watching
 from gateway.testing import chunk, chunked, exchange
 from tests.gateway.ends import run
 
@@ -1008,8 +1009,3 @@ def test_a_few_bytes_never_become_many_megabytes_at_once(is_rewritten):
         tracemalloc.stop()
 
     assert peak < 8_000_000
-
-
-@pytest.mark.parametrize("coding", [b"br", b"zstd", b"compress", b"", b"gzip, gzip", b"identity"])
-def test_only_what_the_standard_library_knows_is_unpacked(coding):
-    assert not Decoder.knows(coding)
