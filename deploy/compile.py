@@ -68,6 +68,7 @@ MODULES = (
     "secure",
     "shapes",
     "sse",
+    "stated",
     "strand",
     "summary",
     "switching",

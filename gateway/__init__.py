@@ -46,6 +46,7 @@ from gateway.secret import Secret, resolve, scrub
 from gateway.splice import get_span, member_names, remove, set_value
 from gateway.sqlite import BUSY_S, open_sqlite, sqlite_faults, sqlite_transaction
 from gateway.sse import Event, Splitter
+from gateway.stated import is_silent, stated_output
 from gateway.stores import ID_MAX, StoreAway, StoreRefused, id_after, id_at, open_store
 from gateway.summary import record, server_timing
 from gateway.times import now_ms, parse_time
@@ -118,6 +119,7 @@ __all__ = [
     "id_at",
     "is_form",
     "is_known",
+    "is_silent",
     "look_at_postgres",
     "look_at_sqlite",
     "may_tell",
@@ -143,6 +145,7 @@ __all__ = [
     "set_value",
     "sqlite_faults",
     "sqlite_transaction",
+    "stated_output",
     "subject_in",
     "subject_of",
     "unauthorized",

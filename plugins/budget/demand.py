@@ -8,51 +8,10 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from gateway import BYTES_PER_TOKEN, Exchange, estimate_input
+from gateway import BYTES_PER_TOKEN, Exchange, estimate_input, is_silent, stated_output
 
 from .units import PICTURES, kind_of, picture_tokens, sound_ms, units_of
 
-# Where a request states the most output: OpenAI's old and new name, that of Responses and Cohere,
-# and those that Bedrock's models have for InvokeModel.
-_MOST: Final = (
-    "max_tokens",
-    "max_completion_tokens",
-    "max_output_tokens",
-    "max_tokens_to_sample",
-    "max_gen_len",
-    "maxTokens",
-)
-# The same in a table: Gemini's in both of its spellings, Bedrock's (Converse and Nova, Titan),
-# Ollama's, Hugging Face's and Vertex's.
-_TABLES: Final = (
-    "generationConfig",
-    "generation_config",
-    "inferenceConfig",
-    "textGenerationConfig",
-    "options",
-    "parameters",
-)
-_MOST_IN_TABLES: Final = (
-    "maxOutputTokens",
-    "max_output_tokens",
-    "maxTokens",
-    "max_new_tokens",
-    "maxTokenCount",
-    "num_predict",
-)
-# How many answers, or pictures, are asked for.
-_NUMBER: Final = ("n", "best_of", "num_images")
-_NUMBER_IN_TABLES: Final = ("candidateCount", "candidate_count", "sampleCount")
-_RARE: Final = frozenset({*_MOST[1:], *_TABLES, *_NUMBER})
-# Answers of these have no output that is counted.
-_SILENT: Final = (
-    b"embeddings",
-    b"mbedContent",
-    b"mbedContents",
-    b"count_tokens",
-    b"countTokens",
-    b"input_tokens",
-)
 _MODEL: Final = re.compile(rb"[?&]model=([^&]+)")
 
 
@@ -102,11 +61,7 @@ def demand_of(exchange: Exchange) -> Demand | None:
     output, tier, answers, kind = None, None, 1, ""
     document = exchange.document
     if type(document) is dict:
-        output = document.get("max_tokens")
-        if type(output) is not int or output <= 0:
-            output = _count(output)
-        if not _RARE.isdisjoint(document):
-            output, answers = _output(document)
+        output, answers = stated_output(document)
         tier = document.get("service_tier")
         if document.get("speed") == "fast":  # Anthropic's, in place of a tier
             tier = "fast"
@@ -117,45 +72,15 @@ def demand_of(exchange: Exchange) -> Demand | None:
             output = picture_tokens(document) * answers
     else:
         document = None
-    if output is None and _is_silent(path):
+    if output is None and is_silent(path):
         output = 0
     read = estimate_input(body)
     return Demand(exchange.model, read, output, tier, answers, body, document, kind)
 
 
-def _is_silent(path: bytes) -> bool:
-    return path.endswith(_SILENT) or (b"?" in path and path.split(b"?")[0].endswith(_SILENT))
-
-
-def _output(document: dict[str, Any]) -> tuple[int | None, int]:
-    """The most output, of all that may say it, and how many answers are asked for."""
-    most = None
-    for name in _MOST:
-        most = _larger(most, _count(document.get(name)))
-    times = max(_count(document.get(name)) or 1 for name in _NUMBER)
-    for table in _TABLES:
-        settings = document.get(table)
-        if isinstance(settings, dict):
-            for name in _MOST_IN_TABLES:
-                most = _larger(most, _count(settings.get(name)))
-            for name in _NUMBER_IN_TABLES:
-                times = max(times, _count(settings.get(name)) or 1)
-    return (None if most is None else most * times), times
-
-
-def _count(value: object) -> int | None:
-    if type(value) is float and 0 < value < float("inf"):
-        value = int(value)  # what does not fit into 64 bits is read as one, too
-    return value if type(value) is int and value > 0 else None
-
-
-def _larger(one: int | None, other: int | None) -> int | None:
-    return other if one is None or (other is not None and other > one) else one
-
-
 def _of_unread(exchange: Exchange) -> Demand:
     """A body that nobody reads: JSON too large for it is text, anything else may be sound."""
-    output = 0 if _is_silent(exchange.path) else None
+    output = 0 if is_silent(exchange.path) else None
     field = exchange.headers.get(b"content-length") or b""
     size = int(field) if field.isdigit() else 0
     if b"json" in (exchange.headers.get(b"content-type") or b"").lower():
