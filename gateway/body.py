@@ -67,11 +67,15 @@ class RequestBody:
         """
         if self.size is not None and self.size > bytes_max:
             return None
-        held = await self.begin(bytes_max + 1)
-        return held if len(held) <= bytes_max else None
+        await self._hold(bytes_max + 1)
+        return b"".join(self.held) if self.held_bytes <= bytes_max else None
 
     async def begin(self, bytes_min: int) -> bytes:
         """Wait for its beginning, so many bytes or all there are. It stays held, for streaming."""
+        await self._hold(bytes_min)
+        return b"".join(self.held)
+
+    async def _hold(self, bytes_min: int) -> None:
         self.wanted()
         while not self.complete and self.held_bytes < bytes_min:
             if self.caller is not None:
@@ -81,7 +85,6 @@ class RequestBody:
                 await self._waiter
             finally:
                 self._waiter = None
-        return b"".join(self.held)
 
     def whole_now(self) -> bytes | None:
         """The body, if all of it is here already, as with a small one that came along with its
