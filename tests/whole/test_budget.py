@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import signal
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from random import Random
@@ -396,9 +397,20 @@ def input_of(upstream: ScriptedUpstream) -> int:
     return len(body) // 4 + 1
 
 
+def together(count: int, script: Callable[[Visit], None]) -> Callable[[Visit], None]:
+    """Answer so many requests at once: none is over before the last one has come."""
+    barrier = threading.Barrier(count)
+
+    def meeting(visit: Visit) -> None:
+        barrier.wait(30)
+        script(visit)
+
+    return meeting
+
+
 def test_several_streams_share_what_is_left(stopping):
     gateway, upstream = stopping
-    upstream.script = endless(chat_events(), pause_s=0.001)
+    upstream.script = together(4, endless(chat_events(), pause_s=0.001))
     upstream.forget()
     fields = {"weir-metadata": '{"round": "shared"}'}
 
