@@ -46,16 +46,22 @@ class Standing:
 
     def _renew(self, name: str, settings: Settings) -> tuple[Settings, Ready]:
         kept = self._in_force[name] = (settings, self._split(settings.rules))
+        self._let_go()
+        return kept
+
+    def _let_go(self) -> None:
+        """Forget what identities brought, but for those whose counters hold something; those in use
+        are back at once.
+        """
         self._with.clear()
         rules = {rule for each, _ in self._in_force.values() for rule in each.rules}
         known = self._limits.items()
         self._limits = {rule: limit for rule, limit in known if rule in rules or limit.counters}
-        return kept
 
     def _combined(self, name: str, settings: Settings, rates: tuple[tuple[str, str], ...]) -> Ready:
         rules = [*settings.rules, *(borrowed(*rate) for rate in dict.fromkeys(rates))]
         if len(self._with) >= KNOWN_MAX:
-            self._with.clear()  # those in use are back at once
+            self._let_go()
         found = self._with[name, rates] = self._split(rules)
         return found
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+
 import msgspec
 import pytest
 
 from gateway import Identity
-from plugins.rate_limit.rules import Rule
-from plugins.rate_limit.standing import Standing
+from plugins.rate_limit.rules import Limit, Rule
+from plugins.rate_limit.standing import KNOWN_MAX, Standing
 
 
 class Settings(msgspec.Struct):
@@ -76,3 +78,15 @@ def test_limits_have_a_share_for_while_a_store_is_away():
     assert limit.local is not None
     assert limit.local.amount == 2
     assert Standing().ready("default", Settings((rule(),)), None).plain[0].local is None
+
+
+def test_what_identities_bring_is_bounded():
+    standing, settings = Standing(), Settings((rule(),))
+    kept = [standing.ready("default", settings, None).plain[0]]
+    for number in range(2 * KNOWN_MAX):
+        standing.ready("default", settings, identity(("key", f"{number + 1}/min")))
+    gc.collect()
+
+    limits = [each for each in gc.get_objects() if type(each) is Limit]
+    assert len(limits) <= KNOWN_MAX + 10
+    assert standing.ready("default", settings, None).plain == tuple(kept)
